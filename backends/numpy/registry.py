@@ -1,0 +1,80 @@
+"""The table of kernels: op name -> how NumPy computes it.  Families live in `kernels/`, mirrored on `ir/ops/`.
+
+There are three forms of a row, from the simple to the fast:
+
+`@function` arrays in, array (or tuple of arrays) out:
+
+    @function
+    def nonzero(x):
+        return np.stack(np.nonzero(x))
+
+`@view` the same, but the result shares memory with the first operand wherever NumPy can; it must not look at
+elements, only at shapes and strides:
+
+    @view
+    def transpose(x, *, perm):
+        return x.transpose(perm)
+
+`@kernel` bound: called once, when a plan is made, with the arrays that every run will use, and returns the step
+(a callable without arguments, or a list of them) that computes `out` from them.  What depends on shapes alone
+is done while binding, so that a step only computes:
+
+    @kernel
+    def matmul(x, y, *, out, scratch):
+        return partial(np.matmul, x, y, out=out)
+
+While binding, only the elements of constants may be read: `is_constant(array)` tells.  `scratch(shape, dtype)`
+gives an uninitialised array that lives during the step.  An operand that was left out is None; so is an entry of
+`out` (a tuple where the op has several outputs) which nobody uses.  Steps write every element of `out`.
+Attributes come as keywords, all of them, canonical and concrete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Step = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A row of the table: `form` is function, view or kernel."""
+
+    name: str
+    form: str
+    call: Callable[..., Any]
+
+
+KERNELS: dict[str, Kernel] = {}
+
+
+def _register(form: str, call: Callable[..., Any], name: str | None) -> Callable[..., Any]:
+    key = name or call.__name__.rstrip("_")
+    assert key not in KERNELS, f"kernel {key} is registered twice"
+    KERNELS[key] = Kernel(key, form, call)
+    return call
+
+
+def function(call: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
+    """Register arrays in, arrays out."""
+    return _register("function", call, name)
+
+
+def view(call: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
+    """Register a kernel whose result shares memory with its first operand."""
+    return _register("view", call, name)
+
+
+def kernel(call: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
+    """Register a kernel that binds arrays to a step."""
+    return _register("kernel", call, name)
+
+
+def is_constant(array: Array | None) -> bool:
+    """Whether an array given while binding holds a constant, whose elements may be read."""
+    return array is not None and not array.flags.writeable

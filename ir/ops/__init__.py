@@ -1,0 +1,17 @@
+"""The declarations of all ops, one file a family.  Importing this package enters them into `ir.op.OPS`."""
+
+from . import (  # noqa: F401
+    control,
+    conv,
+    elementwise,
+    index,
+    linalg,
+    norm,
+    pool,
+    random,
+    recurrent,
+    reduce,
+    sequence,
+    shape,
+    string,
+)

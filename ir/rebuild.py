@@ -1,0 +1,111 @@
+"""Making a graph anew, node by node: copies, specialisation to concrete shapes, and re-inference after changes.
+
+One function serves all, so that every graph, however it came about, went through the builder's checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import GraphError, ShapeError
+from . import attributes, dims
+from .builder import Builder
+from .dims import Dim
+from .graph import Graph, Node, State, Var
+from .types import Tensor, Type, fits, map_dims
+
+
+def rebuild(
+    graph: Graph, input_types: Mapping[str, Type] | None = None, symbols: Mapping[str, Dim] | None = None
+) -> Graph:
+    """A new graph with the same nodes.
+
+    `input_types` gives inputs (by name) narrower types, `symbols` values for symbolic dimensions; all other types
+    are inferred again.  Constants share their data.
+    """
+    values = dict(symbols or {})
+
+    def change(d: Dim) -> Dim:
+        return dims.substitute(d, values)
+
+    new = Graph(graph.name)
+    new.metadata = dict(graph.metadata)
+    builder = Builder(new)
+    mapping: dict[Var, Var] = {}
+    for var in graph.inputs:
+        given = (input_types or {}).get(var.name)
+        mapping[var] = new.add_input(var.name, given if given is not None else map_dims(var.type, change))
+    for var in graph.constants:
+        assert var.constant is not None
+        copy = Var(var.name, var.type)
+        copy.constant = var.constant
+        new._constants[copy] = None
+        mapping[var] = copy
+    for node in graph.nodes:
+        _copy_node(builder, node, mapping, change if values else None)
+    new.set_outputs([mapping[v] for v in graph.outputs], graph.output_names)
+    new.state = [State(mapping[s.input], s.output, mapping[s.first]) for s in graph.state]
+    return new
+
+
+def _copy_node(builder: Builder, node: Node, mapping: dict[Var, Var], change: Any) -> None:
+    attrs: dict[str, Any] = attributes.substitute_dims(node.attrs, change) if change else dict(node.attrs)
+    attrs.update(zip(node.dynamic, (mapping[v] for v in node.inputs[len(node.operands) :] if v is not None)))
+    operands = [None if v is None else mapping[v] for v in node.operands]
+    copy = copy_control(builder, node, operands, attrs) if node.graphs else builder.node(
+        node.op, operands, attrs, names=[v.name for v in node.outputs], source=node.source
+    )
+    mapping.update(zip(node.outputs, copy.outputs))
+
+
+def copy_control(builder: Builder, node: Node, operands: list[Var | None], attrs: dict[str, Any]) -> Node:
+    """A copy of a node with subgraphs, whose inputs take the types of the new operands where that fits."""
+    from .ops.control import BODY_TYPES
+
+    types = BODY_TYPES[node.op.name](
+        [None if v is None else v.type for v in operands], attrs, node.graphs
+    )
+    graphs = {}
+    for name, graph in node.graphs.items():
+        narrowed = {v.name: t for v, t in zip(graph.inputs, types[name])}
+        graphs[name] = rebuild(graph, narrowed)
+    return builder.node(
+        node.op, operands, attrs, graphs=graphs, names=[v.name for v in node.outputs], source=node.source
+    )
+
+
+def bind_symbols(graph: Graph, types: Mapping[str, Tensor]) -> dict[str, Dim]:
+    """The values of the graph's symbols for inputs of the given static types.
+
+    ShapeError, with expected and got, where an input does not fit or one symbol would need two values.
+    """
+    values: dict[str, Dim] = {}
+    for var in graph.inputs:
+        got, want = types[var.name], var.type
+        if not isinstance(want, Tensor):
+            continue
+        if not fits(want, got):
+            raise ShapeError(f"input {var.name!r}: expected {want}, got {got}")
+        for dim, size in zip(want.shape or (), got.dims):
+            name = dims.as_symbol(dim)
+            if name is not None and values.setdefault(name, size) != size:
+                raise ShapeError(
+                    f"input {var.name!r}: expected {want} with {name} = {values[name]} (from another input), got {got}"
+                )
+    for var in graph.inputs:
+        expected = map_dims(var.type, lambda d: dims.substitute(d, values))
+        if isinstance(expected, Tensor) and not fits(expected, types[var.name]):
+            raise ShapeError(f"input {var.name!r}: expected {expected}, got {types[var.name]}")
+    return values
+
+
+def topological(nodes: Mapping[Any, set[Any]], what: str) -> list[Any]:
+    """Keys sorted so that each comes after those it depends on; GraphError names a cycle."""
+    from graphlib import CycleError, TopologicalSorter
+
+    try:
+        return list(TopologicalSorter(nodes).static_order())
+    except CycleError as error:
+        path = " -> ".join(map(str, error.args[1]))
+        raise GraphError(f"{what} has a cycle: {path}") from None
