@@ -231,6 +231,13 @@ class Graph:
         self._constants[var] = None
         return var
 
+    def share_constant(self, other: Var) -> Var:
+        """A constant of this graph with the data of a constant of another one."""
+        var = Var(other.name, other.type)
+        var.constant = other.constant
+        self._constants[var] = None
+        return var
+
     def set_outputs(self, outputs: Iterable[Var], names: Iterable[str] | None = None) -> None:
         """Declare what the graph returns, under which names (by default the vars' names)."""
         self._outputs = list(outputs)

@@ -25,6 +25,8 @@ from .types import DType, Tensor, Type, Unknown
 TRAITS = {
     "elementwise": "one result element depends on the operand elements at the same (broadcast) place only",
     "activation": "elementwise, one operand, same dtype: may be an `activation` attribute of another op",
+    "epilogue": "its `activation` attribute is applied to the result, which may also take a `bias` or `residual`",
+    "permutes": "commutes with a transpose of the first operand (all operands, if variadic) once axes are renumbered",
     "commutes": "the first two operands may change places",
     "view": "the result can share memory with the first operand",
     "inplace": "the result may overwrite an operand of the same type",
@@ -58,6 +60,7 @@ class Op:
     traits: frozenset[str]
     many: bool
     mixes: Callable[..., Any] | None = field(default=None)
+    concrete: Callable[..., dict[str, Any]] | None = field(default=None)
 
     def has(self, trait: str) -> bool:
         """Whether the op has a trait of TRAITS."""
@@ -94,17 +97,23 @@ def lookup(name: str) -> Op:
     return OPS[name]
 
 
-def op(*traits: str, name: str | None = None, mixes: Callable[..., Any] | None = None) -> Callable[..., Any]:
+def op(
+    *traits: str,
+    name: str | None = None,
+    mixes: Callable[..., Any] | None = None,
+    concrete: Callable[..., dict[str, Any]] | None = None,
+) -> Callable[..., Any]:
     """Declare the decorated type rule as an op.
 
     `mixes(rank, **attributes)` gives the axes of the first operand along which elements meet (all others are
     independent): what lets a batch be cut into shards.  Without it all axes count as mixed, except for
-    elementwise ops.
+    elementwise ops.  `concrete(operand types, attributes)` gives the attributes that kernels see once all shapes are
+    numbers ("same" padding as pairs).
     """
     assert set(traits) <= set(TRAITS), f"unknown trait in {traits}"
 
     def declare(rule: Callable[..., Any]) -> Callable[..., Any]:
-        declare_op(rule, name or rule.__name__.rstrip("_"), frozenset(traits), mixes)
+        declare_op(rule, name or rule.__name__.rstrip("_"), frozenset(traits), mixes, concrete=concrete)
         return rule
 
     return declare
@@ -117,6 +126,7 @@ def declare_op(
     mixes: Callable[..., Any] | None = None,
     extra: dict[str, Attribute] | None = None,
     doc: str | None = None,
+    concrete: Callable[..., dict[str, Any]] | None = None,
 ) -> Op:
     """Read the signature of a type rule and enter the op into OPS."""
     code, hints = rule.__code__, rule.__annotations__
@@ -140,6 +150,7 @@ def declare_op(
         traits=traits | ({"inplace"} if "elementwise" in traits else set()),
         many=hints.get("return", "").startswith("tuple"),
         mixes=mixes,
+        concrete=concrete,
     )
     assert name not in OPS, f"op {name} is declared twice"
     OPS[name] = entry

@@ -5,7 +5,7 @@ One function serves all, so that every graph, however it came about, went throug
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import GraphError, ShapeError
@@ -31,48 +31,45 @@ def rebuild(
 
     new = Graph(graph.name)
     new.metadata = dict(graph.metadata)
-    builder = Builder(new)
     mapping: dict[Var, Var] = {}
     for var in graph.inputs:
         given = (input_types or {}).get(var.name)
         mapping[var] = new.add_input(var.name, given if given is not None else map_dims(var.type, change))
-    for var in graph.constants:
-        assert var.constant is not None
-        copy = Var(var.name, var.type)
-        copy.constant = var.constant
-        new._constants[copy] = None
-        mapping[var] = copy
-    for node in graph.nodes:
-        _copy_node(builder, node, mapping, change if values else None)
-    new.set_outputs([mapping[v] for v in graph.outputs], graph.output_names)
+    outputs = copy_nodes(Builder(new), graph, mapping, change if values else None)
+    new.set_outputs(outputs, graph.output_names)
     new.state = [State(mapping[s.input], s.output, mapping[s.first]) for s in graph.state]
     return new
 
 
-def _copy_node(builder: Builder, node: Node, mapping: dict[Var, Var], change: Any) -> None:
-    attrs: dict[str, Any] = attributes.substitute_dims(node.attrs, change) if change else dict(node.attrs)
-    attrs.update(zip(node.dynamic, (mapping[v] for v in node.inputs[len(node.operands) :] if v is not None)))
-    operands = [None if v is None else mapping[v] for v in node.operands]
-    copy = copy_control(builder, node, operands, attrs) if node.graphs else builder.node(
-        node.op, operands, attrs, names=[v.name for v in node.outputs], source=node.source
-    )
-    mapping.update(zip(node.outputs, copy.outputs))
+def copy_nodes(
+    builder: Builder, graph: Graph, mapping: dict[Var, Var], change: Callable[[Dim], Dim] | None = None
+) -> list[Var]:
+    """Copy constants and nodes of a graph to the builder's place, where `mapping` stands for its inputs.
+
+    `mapping` is filled with every value copied; returned are the outputs.  `change` is applied to dimensions in
+    attributes.
+    """
+    for var in graph.constants:
+        mapping[var] = builder.graph.share_constant(var)
+    for node in graph.nodes:
+        attrs: dict[str, Any] = attributes.substitute_dims(node.attrs, change) if change else dict(node.attrs)
+        attrs.update(zip(node.dynamic, (mapping[v] for v in node.inputs[len(node.operands) :] if v is not None)))
+        operands = [None if v is None else mapping[v] for v in node.operands]
+        copy = copy_node(builder, node, operands, attrs)
+        mapping.update(zip(node.outputs, copy.outputs))
+    return [mapping[v] for v in graph.outputs]
 
 
-def copy_control(builder: Builder, node: Node, operands: list[Var | None], attrs: dict[str, Any]) -> Node:
-    """A copy of a node with subgraphs, whose inputs take the types of the new operands where that fits."""
-    from .ops.control import BODY_TYPES
+def copy_node(builder: Builder, node: Node, operands: list[Var | None], attrs: dict[str, Any]) -> Node:
+    """A copy of a node on other operands; the inputs of its subgraphs take the types that those bring."""
+    graphs = node.graphs
+    if graphs:
+        from .ops.control import BODY_TYPES
 
-    types = BODY_TYPES[node.op.name](
-        [None if v is None else v.type for v in operands], attrs, node.graphs
-    )
-    graphs = {}
-    for name, graph in node.graphs.items():
-        narrowed = {v.name: t for v, t in zip(graph.inputs, types[name])}
-        graphs[name] = rebuild(graph, narrowed)
-    return builder.node(
-        node.op, operands, attrs, graphs=graphs, names=[v.name for v in node.outputs], source=node.source
-    )
+        declared = BODY_TYPES[node.op.name]([None if v is None else v.type for v in operands], attrs, graphs)
+        graphs = {k: rebuild(g, {v.name: t for v, t in zip(g.inputs, declared[k])}) for k, g in graphs.items()}
+    names, source = [v.name for v in node.outputs], node.source or builder.source
+    return builder.node(node.op, operands, attrs, graphs=graphs, names=names, source=source)
 
 
 def bind_symbols(graph: Graph, types: Mapping[str, Tensor]) -> dict[str, Dim]:

@@ -64,7 +64,7 @@ class DType:
     def numpy(self) -> np.dtype[Any]:
         """The NumPy dtype (strings are objects)."""
         if self._numpy is None:
-            if hasattr(np, self.numpy_name) or self.numpy_name == "bool":
+            if hasattr(np, self.numpy_name) or self.numpy_name in ("bool", "object"):
                 self._numpy = np.dtype(self.numpy_name)
             else:
                 import ml_dtypes

@@ -46,6 +46,14 @@ def explicit_padding(
     return tuple(pairs)
 
 
+def concrete_padding(types: tuple[Tensor, ...], attrs: dict[str, Any]) -> dict[str, Any]:
+    """The attributes with `padding` as pairs, for operands of static shapes."""
+    x, *rest = types
+    kernel = attrs["window"] if "window" in attrs else rest[0].static[:-2]
+    pairs = explicit_padding(attrs["padding"], x.static[1:-1], kernel, attrs["strides"], attrs["dilations"])
+    return {**attrs, "padding": pairs}
+
+
 def window_places(
     sizes: Dims, kernel: Ints, strides: Ints, dilations: Ints, padding: Padding, ceil_mode: bool = False
 ) -> Dims:
@@ -79,7 +87,7 @@ def check_windows(rank: int, *lists: Ints) -> None:
         require(all(v > 0 for v in values), f"{values} has an entry that is not positive")
 
 
-@op(mixes=not_batch)
+@op("epilogue", mixes=not_batch, concrete=concrete_padding)
 def conv(
     x: Tensor,
     w: Tensor,
@@ -112,7 +120,7 @@ def conv(
     return Tensor(same_dtype(x, w, bias, residual), (x.dims[0], *places, filters))
 
 
-@op(mixes=not_batch)
+@op("epilogue", mixes=not_batch, concrete=concrete_padding)
 def conv_transpose(
     x: Tensor,
     w: Tensor,

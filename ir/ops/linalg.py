@@ -17,7 +17,7 @@ def _last(rank: int, **_: Any) -> Iterable[int]:
     return (rank - 1,) if rank != 1 else (0,)
 
 
-@op(mixes=_last)
+@op("epilogue", mixes=_last)
 def matmul(
     x: Tensor,
     y: Tensor,

@@ -12,7 +12,7 @@ def _axis(rank: int, *, axis: int) -> tuple[int]:
     return (axis % rank,)
 
 
-@op(mixes=lambda rank, *, axis, epsilon: ())
+@op("permutes", mixes=lambda rank, *, axis, epsilon: ())
 def batch_norm(
     x: Tensor, scale: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, *, axis: int = -1, epsilon: float
 ) -> Tensor:
@@ -61,7 +61,7 @@ def group_norm(
     return Tensor(x.dtype, x.shape)
 
 
-@op(mixes=lambda rank, *, size, alpha, beta, bias, axis: (axis % rank,))
+@op("permutes", mixes=lambda rank, *, size, alpha, beta, bias, axis: (axis % rank,))
 def lrn(x: Tensor, *, size: int, alpha: float, beta: float, bias: float, axis: int = -1) -> Tensor:
     """x / (bias + alpha / size * sum of x^2 over `size` neighbouring channels)^beta; Krizhevsky et al. 2012.
 
@@ -71,35 +71,35 @@ def lrn(x: Tensor, *, size: int, alpha: float, beta: float, bias: float, axis: i
     return Tensor(x.dtype, x.shape)
 
 
-@op(mixes=lambda rank, *, axis, p, epsilon: (axis % rank,))
+@op("permutes", mixes=lambda rank, *, axis, p, epsilon: (axis % rank,))
 def lp_norm(x: Tensor, *, axis: int = -1, p: int = 2, epsilon: float = 0.0) -> Tensor:
     """x / max(norm, epsilon), the p-norm (1 or 2) along an axis; 0 / 0 is 0."""
     axis_of(axis, x.rank)
     return Tensor(x.dtype, x.shape)
 
 
-@op("inplace", mixes=_axis)
+@op("inplace", "permutes", mixes=_axis)
 def softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """exp(x - max) / sum(exp(x - max)) along an axis."""
     axis_of(axis, x.rank)
     return Tensor(x.dtype, x.shape)
 
 
-@op("inplace", mixes=_axis)
+@op("inplace", "permutes", mixes=_axis)
 def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """x - max - log(sum(exp(x - max))) along an axis."""
     axis_of(axis, x.rank)
     return Tensor(x.dtype, x.shape)
 
 
-@op(mixes=_axis)
+@op("permutes", mixes=_axis)
 def hardmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """1 at the first largest element along an axis, 0 elsewhere."""
     axis_of(axis, x.rank)
     return Tensor(x.dtype, x.shape)
 
 
-@op(mixes=_axis)
+@op("permutes", mixes=_axis)
 def sparsemax(x: Tensor, *, axis: int = -1) -> Tensor:
     """The Euclidean projection of x onto the simplex along an axis; Martins & Astudillo 2016."""
     axis_of(axis, x.rank)

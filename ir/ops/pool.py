@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..attributes import Dims, Floats, Ints, Padding
 from ..op import op, require, shape_text
 from ..types import Tensor, i64
-from .conv import check_windows, not_batch, window_places
+from .conv import check_windows, concrete_padding, not_batch, window_places
 
 
 def _pooled(x: Tensor, window: Ints, strides: Ints, dilations: Ints, padding: Padding, ceil_mode: bool) -> Tensor:
@@ -15,7 +15,7 @@ def _pooled(x: Tensor, window: Ints, strides: Ints, dilations: Ints, padding: Pa
     return Tensor(x.dtype, (x.dims[0], *places, x.dims[-1]))
 
 
-@op(mixes=not_batch)
+@op(mixes=not_batch, concrete=concrete_padding)
 def max_pool(
     x: Tensor, *, window: Ints, strides: Ints, dilations: Ints, padding: Padding = "valid", ceil_mode: bool = False
 ) -> Tensor:
@@ -23,7 +23,7 @@ def max_pool(
     return _pooled(x, window, strides, dilations, padding, ceil_mode)
 
 
-@op()
+@op(concrete=concrete_padding)
 def max_pool_indices(
     x: Tensor, *, window: Ints, strides: Ints, dilations: Ints, padding: Padding = "valid", ceil_mode: bool = False
 ) -> Tensor:
@@ -31,7 +31,7 @@ def max_pool_indices(
     return Tensor(i64, _pooled(x, window, strides, dilations, padding, ceil_mode).shape)
 
 
-@op(mixes=not_batch)
+@op(mixes=not_batch, concrete=concrete_padding)
 def avg_pool(
     x: Tensor,
     *,

@@ -44,7 +44,7 @@ def _rule(x: Tensor, *, axes: Ints | None = None, keepdims: bool = False) -> Ten
 
 for _name, _formula in REDUCTIONS.items():
     declare_op(
-        _rule, _name, frozenset(), _mixes,
+        _rule, _name, frozenset({"permutes"}), _mixes,
         doc=f"{_name}: {_formula}, over `axes` (none: all of them); keepdims leaves them with size 1.",
     )  # fmt: skip
 
@@ -65,14 +65,14 @@ def argmin(x: Tensor, *, axis: int, keepdims: bool = False, last: bool = False) 
     return reduced(x, (axis,), keepdims, i64)
 
 
-@op(mixes=_arg_mixes)
+@op("permutes", mixes=_arg_mixes)
 def cumsum(x: Tensor, *, axis: int, exclusive: bool = False, reverse: bool = False) -> Tensor:
     """Running sums along an axis; exclusive: without the element itself; reverse: from the end."""
     axis_of(axis, x.rank)
     return Tensor(x.dtype, x.shape)
 
 
-@op(mixes=_arg_mixes)
+@op("permutes", mixes=_arg_mixes)
 def cumprod(x: Tensor, *, axis: int, exclusive: bool = False, reverse: bool = False) -> Tensor:
     """Running products along an axis; exclusive: without the element itself; reverse: from the end."""
     axis_of(axis, x.rank)

@@ -89,7 +89,7 @@ def expand(x: Tensor, *, shape: Dims) -> Tensor:
     return Tensor(x.dtype, broadcast(x.dims, tuple(shape)), value)
 
 
-@op(mixes=lambda rank, *, axis: (axis % rank,))
+@op("permutes", mixes=lambda rank, *, axis: (axis % rank,))
 def concat(*xs: Tensor, axis: int) -> Tensor:
     """The operands one after another along an axis; all other dimensions are the same."""
     require(bool(xs), "concat needs an operand")
@@ -113,7 +113,7 @@ def concat(*xs: Tensor, axis: int) -> Tensor:
     return Tensor(dtype, tuple(shape), value if value is None or len(value) <= 64 else None)
 
 
-@op("view", mixes=lambda rank, *, axis, sizes: (axis % rank,))
+@op("view", "permutes", mixes=lambda rank, *, axis, sizes: (axis % rank,))
 def split(x: Tensor, *, axis: int, sizes: Dims) -> tuple[Tensor, ...]:
     """Parts of the given sizes along an axis, in order; the sizes add up to the axis."""
     a = axis_of(axis, x.rank)
@@ -166,7 +166,7 @@ def _slice_mixes(rank: int, *, starts: Dims, ends: Dims, axes: Ints | None, step
     return {a % rank for a in (range(len(starts)) if axes is None else axes)}
 
 
-@op("view", name="slice", mixes=_slice_mixes)
+@op("view", "permutes", name="slice", mixes=_slice_mixes)
 def slice_(x: Tensor, *, starts: Dims, ends: Dims, axes: Ints | None = None, steps: Dims | None = None) -> Tensor:
     """x[start:end:step] along each of `axes` (by default the first ones), places and ends as Python's."""
     shape = list(x.dims)
@@ -186,7 +186,7 @@ def slice_(x: Tensor, *, starts: Dims, ends: Dims, axes: Ints | None = None, ste
 PAD_MODES = ("constant", "reflect", "edge", "symmetric", "wrap")
 
 
-@op(mixes=lambda rank, *, pads, mode: [i for i, p in enumerate(pads) if p != (0, 0)])
+@op("permutes", mixes=lambda rank, *, pads, mode: [i for i, p in enumerate(pads) if p != (0, 0)])
 def pad(x: Tensor, value: Tensor | None = None, *, pads: Pairs, mode: str = "constant") -> Tensor:
     """x with `pads[i] = (before, after)` elements added to axis i (negative: taken away).
 
@@ -200,14 +200,14 @@ def pad(x: Tensor, value: Tensor | None = None, *, pads: Pairs, mode: str = "con
     return Tensor(x.dtype, shape)
 
 
-@op(mixes=lambda rank, *, repeats: [i for i, r in enumerate(repeats) if r != 1])
+@op("permutes", mixes=lambda rank, *, repeats: [i for i, r in enumerate(repeats) if r != 1])
 def tile(x: Tensor, *, repeats: Dims) -> Tensor:
     """x put beside itself repeats[i] times along axis i."""
     require(len(repeats) == x.rank, f"{len(repeats)} repeats for shape {shape_text(x.shape)}")
     return Tensor(x.dtype, tuple(d * r for d, r in zip(x.dims, repeats)))
 
 
-@op(mixes=lambda rank, *, repeats, axis: (axis % rank,))
+@op("permutes", mixes=lambda rank, *, repeats, axis: (axis % rank,))
 def repeat(x: Tensor, *, repeats: int, axis: int) -> Tensor:
     """Every element along the axis `repeats` times in a row: [a, b] becomes [a, a, b, b]."""
     a = axis_of(axis, x.rank)

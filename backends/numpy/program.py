@@ -1,0 +1,115 @@
+"""A graph that runs on arrays: plans for the input shapes that it meets, kept in a bounded cache.
+
+A plan has memory of its own, so every plan serves one thread at a time; threads that come together get twins.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import RunError, ShapeError
+from ...ir.graph import Graph, Var
+from ...ir.rebuild import bind_symbols, rebuild
+from ...ir.types import Tensor, type_of
+from ...passes.manager import Context, PassManager, pipeline
+from .evaluate import evaluate, run_time_type
+from .plan import Plan
+
+CACHE = 16  # plans kept for different input shapes
+
+
+class Program:
+    """A graph as a function on arrays; thread-safe."""
+
+    def __init__(self, graph: Graph, cache: int = CACHE) -> None:
+        self.graph, self.cache = graph, cache
+        self._lock = threading.Lock()
+        self._idle: OrderedDict[tuple[Any, ...], list[Plan]] = OrderedDict()
+
+    @property
+    def output_types(self) -> tuple[Any, ...]:
+        """The types of the outputs, as far as they are known."""
+        return tuple(v.type for v in self.graph.outputs)
+
+    def __call__(self, *inputs: Any) -> list[Any]:
+        """The outputs, fresh arrays."""
+        plan, key = self.take(inputs)
+        try:
+            return plan.run(inputs)
+        finally:
+            self.give_back(key, plan)
+
+    def plan(self, inputs: Sequence[Any]) -> Plan:
+        """The plan for inputs like these (made, if need be), to look at."""
+        plan, key = self.take(inputs)
+        self.give_back(key, plan)
+        return plan
+
+    def take(self, inputs: Sequence[Any]) -> tuple[Plan, tuple[Any, ...]]:
+        """A plan for the caller alone, and its key."""
+        key = tuple((np.shape(x), getattr(x, "dtype", None)) if not isinstance(x, list) else "list" for x in inputs)
+        with self._lock:
+            idle = self._idle.get(key)
+            if idle:
+                self._idle.move_to_end(key)
+                return idle.pop(), key
+        return self._make(inputs), key
+
+    def give_back(self, key: tuple[Any, ...], plan: Plan) -> None:
+        """Let others use the plan; the least recently used shapes are forgotten."""
+        with self._lock:
+            self._idle.setdefault(key, []).append(plan)
+            self._idle.move_to_end(key)
+            while len(self._idle) > self.cache:
+                self._idle.popitem(last=False)
+
+    def _make(self, inputs: Sequence[Any]) -> Plan:
+        return Plan(specialize(self.graph, inputs), Program)
+
+
+def specialize(graph: Graph, inputs: Sequence[Any]) -> Graph:
+    """The graph for inputs of exactly these types: symbols become numbers, shape arithmetic folds away."""
+    types = {v.name: run_time_type(x) for v, x in zip(graph.inputs, inputs)}
+    symbols = bind_symbols(graph, types)  # type: ignore[arg-type]
+    narrow = {k: t for k, t in types.items() if isinstance(t, Tensor)}
+    special = rebuild(graph, {k: Tensor(t.dtype, t.shape) for k, t in narrow.items()}, symbols)
+    return PassManager(pipeline("specialize"), Context(evaluate)).run(special)
+
+
+def checked(var: Var, value: Any) -> Any:
+    """A value given for an input as an array of the input's dtype; ShapeError tells expected and got."""
+    want = var.type
+    if not isinstance(want, Tensor):
+        if not isinstance(value, (list, tuple)):
+            raise RunError(f"input {var.name!r}: expected a list ({want}), got {type(value).__name__}")
+        return [np.asarray(v) for v in value]
+    array = np.asarray(value)
+    got = type_of(array) if array.dtype.kind in "biufcOSUT" or array.dtype.kind == "V" else None
+    if got is None:
+        raise ShapeError(f"input {var.name!r}: expected {want}, got an array of {array.dtype}")
+    if got.dtype is not want.dtype:
+        array = _cast(var, want, got, array)
+    if want.shape is not None and len(want.shape) != array.ndim:
+        raise ShapeError(
+            f"input {var.name!r}: expected {want}, got {type_of(array)}",
+            hint="the first axis is the batch" if array.ndim == len(want.shape) - 1 else None,
+        )
+    return array
+
+
+def _cast(var: Var, want: Tensor, got: Tensor, array: Any) -> Any:
+    """Numbers are converted where no kind is lost (int to float, float to float, int to int that holds it)."""
+    if want.dtype.is_float and (got.dtype.is_float or got.dtype.is_integer or got.dtype.kind == "bool"):
+        return array.astype(want.dtype.numpy)
+    if want.dtype.is_integer and (got.dtype.is_integer or got.dtype.kind == "bool"):
+        narrowed = array.astype(want.dtype.numpy)
+        if np.array_equal(narrowed, array):
+            return narrowed
+    if want.dtype.is_integer and got.dtype.is_float and np.array_equal(array, np.trunc(array)):
+        return array.astype(want.dtype.numpy)
+    raise ShapeError(f"input {var.name!r}: expected {want}, got {got}", hint=f"convert it to {want.dtype.numpy_name}")

@@ -1,0 +1,127 @@
+"""Large batches: cut into shards that fit the cache, run on a thread pool with one BLAS thread each.
+
+The cut depends on the model and the batch only, never on the number of threads, so the results are the same bits
+whatever that number is.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ...ir.graph import Graph
+from ...passes.batch import batch_symbol
+from ...passes.cost import total_flops, working_set
+from .plan import Plan
+from .program import Program
+
+SHARD_BYTES = 2 << 20  # what the largest step of a shard may read and write
+SHARD_FLOPS = 2 << 20  # less work than this is not worth handing to another thread
+
+
+class BlasThreads:
+    """Sets the number of BLAS threads while somebody needs it, and restores it after the last one has gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._controller: Any = None
+        self._limit: Any = None
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """One BLAS thread inside."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._limit = self._find().limit(limits=1, user_api="blas")
+                self._limit.__enter__()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._limit.__exit__(None, None, None)
+
+    def _find(self) -> Any:
+        if self._controller is None:
+            from threadpoolctl import ThreadpoolController
+
+            self._controller = ThreadpoolController()
+        return self._controller
+
+
+BLAS = BlasThreads()
+
+
+def cores() -> int:
+    """The number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class ShardedProgram:
+    """A program that cuts its batch; with one thread it is the program itself, BLAS on one thread too."""
+
+    def __init__(self, graph: Graph, threads: int | None = None) -> None:
+        self.graph = graph
+        self.threads = threads if threads is not None else cores()
+        self.limited = threads is not None
+        self.whole = Program(graph)
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._shard = self._shard_size()
+
+    def _shard_size(self) -> int | None:
+        """Samples in a shard: as many as fit the cache, enough to be worth a thread; None: never cut."""
+        if batch_symbol(self.graph) is None:
+            return None
+        by_cache = SHARD_BYTES // max(working_set(self.graph), 1)
+        by_work = -(-SHARD_FLOPS // max(total_flops(self.graph), 1))
+        return max(by_cache, by_work, 1)
+
+    def plan(self, inputs: Sequence[Any]) -> Plan:
+        """The plan for one run (of one shard, where the batch is cut)."""
+        size = self._cut(inputs)
+        return self.whole.plan([x[:size] for x in inputs] if size else inputs)
+
+    def _cut(self, inputs: Sequence[Any]) -> int:
+        """The shard size for these inputs; 0 where they are not cut."""
+        if self._shard is None:
+            return 0
+        batch = len(inputs[0])
+        if any(len(x) != batch for x in inputs):
+            return 0
+        # two halves at least, if each is work enough: a batch that fits one shard still uses two cores
+        size = min(self._shard, -(-batch // 2))
+        worth = size * max(total_flops(self.graph), 1) >= SHARD_FLOPS
+        return size if worth and size < batch else 0
+
+    def __call__(self, *inputs: Any) -> list[Any]:
+        """The outputs, fresh arrays."""
+        size = self._cut(inputs)
+        if not size:
+            if self.limited and self.threads == 1:
+                with BLAS.one():
+                    return self.whole(*inputs)
+            return self.whole(*inputs)
+        batch = len(inputs[0])
+        parts = [[x[i : i + size] for x in inputs] for i in range(0, batch, size)]
+        with BLAS.one():
+            if self.threads == 1:
+                results = [self.whole(*part) for part in parts]
+            else:
+                results = list(self._threads().map(lambda part: self.whole(*part), parts))
+        return [np.concatenate(column) for column in zip(*results)]
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="tenun")
+            return self._pool

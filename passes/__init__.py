@@ -1,0 +1,6 @@
+"""Graph transformations, one a file.  `load_all` imports them, which enters them into `manager.PASSES`."""
+
+
+def load_all() -> None:
+    """Import every pass."""
+    from . import batchnorm, cse, dce, fold, fuse, layout, simplify  # noqa: F401

@@ -1,0 +1,96 @@
+"""What a graph costs: floating point operations and bytes, from types alone.
+
+One row per op that is more than one operation an output element; all others count their output elements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ..ir import dims
+from ..ir.graph import Graph, Node, Var
+from ..ir.types import Tensor, map_dims
+
+CostRule = Callable[[Node, Callable[[Var], tuple[int, ...]]], int]
+
+
+def _matmul(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
+    assert node.inputs[0] is not None
+    return 2 * math.prod(shape(node.outputs[0])) * shape(node.inputs[0])[-1]
+
+
+def _conv(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
+    assert node.inputs[1] is not None
+    return 2 * math.prod(shape(node.outputs[0])) * math.prod(shape(node.inputs[1])[:-1])
+
+
+def _conv_transpose(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
+    assert node.inputs[0] is not None and node.inputs[1] is not None
+    kernel = shape(node.inputs[1])
+    return 2 * math.prod(shape(node.inputs[0])) * math.prod(kernel[:-2]) * kernel[-1]
+
+
+def _pool(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
+    return math.prod(shape(node.outputs[0])) * math.prod(node.attrs["window"])
+
+
+def _recurrent(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
+    assert node.inputs[0] is not None and node.inputs[1] is not None and node.inputs[2] is not None
+    n, time, _ = shape(node.inputs[0])
+    return 2 * n * time * (math.prod(shape(node.inputs[1])) + math.prod(shape(node.inputs[2])))
+
+
+RULES: dict[str, CostRule] = {
+    "matmul": _matmul,
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "max_pool": _pool,
+    "avg_pool": _pool,
+    "lstm": _recurrent,
+    "gru": _recurrent,
+    "rnn": _recurrent,
+}
+
+
+def static_shape(var: Var, symbol_value: int = 1) -> tuple[int, ...]:
+    """The shape with every symbol (and every unknown dimension) set to one number."""
+    t = var.type
+    if not isinstance(t, Tensor) or t.shape is None:
+        return ()
+    values = {name: symbol_value for d in t.shape for name in dims.symbols(d)}
+    settled = map_dims(t, lambda d: dims.substitute(d, values))
+    assert isinstance(settled, Tensor) and settled.shape is not None
+    return tuple(d if isinstance(d, int) else symbol_value for d in settled.shape)
+
+
+def flops(node: Node, symbol_value: int = 1) -> int:
+    """Floating point operations of a node (a multiplication and an addition are two), symbols being symbol_value.
+
+    Views cost nothing; subgraphs count once.
+    """
+    if node.op.has("view"):
+        return 0
+    inside = sum(flops(n, symbol_value) for g in node.graphs.values() for n in g.nodes)
+    rule = RULES.get(node.op.name)
+
+    def shape(var: Var) -> tuple[int, ...]:
+        return static_shape(var, symbol_value)
+
+    return inside + (rule(node, shape) if rule else sum(math.prod(shape(v)) for v in node.outputs))
+
+
+def total_flops(graph: Graph, symbol_value: int = 1) -> int:
+    """Floating point operations of a run."""
+    return sum(flops(node, symbol_value) for node in graph.nodes)
+
+
+def working_set(graph: Graph) -> int:
+    """The most bytes that one node reads and writes (constants aside), symbols being 1."""
+
+    def size(var: Var | None) -> int:
+        if var is None or var.constant is not None or not isinstance(var.type, Tensor):
+            return 0
+        return math.prod(static_shape(var)) * var.type.dtype.numpy.itemsize
+
+    return max((sum(map(size, (*node.inputs, *node.outputs))) for node in graph.nodes), default=0)

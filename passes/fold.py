@@ -1,0 +1,137 @@
+"""Constant and shape folding, and refinement of types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import TenunError
+from ..ir import dims
+from ..ir.builder import Builder, settle
+from ..ir.graph import Graph, Node, Var
+from ..ir.op import infer
+from ..ir.rebuild import copy_node, copy_nodes
+from ..ir.types import Tensor, Type
+from .manager import Context, register
+
+
+@register
+def fold(graph: Graph, context: Context) -> int:
+    """Compute what does not depend on the inputs, and settle attributes and types that have become known.
+
+    1. An attribute given at run time becomes a plain one if its value is known by now.
+    2. Types are inferred again from what is known of the operands.
+    3. A result whose elements the type rules know (shape arithmetic) becomes a constant.
+    4. A pure node whose operands are all constants is computed by the backend's kernel, unless that makes more than
+       `fold_limit` bytes out of less.
+    5. `if` with a constant condition becomes the nodes of its branch; other subgraphs are folded inside.
+    """
+    changes = 0
+    for node in list(graph.nodes):
+        if node.graphs:
+            changes += _fold_control(graph, node, context)
+            continue
+        changes += _settle_attributes(graph, node) + _refine(node)
+        changes += _fold_known(graph, node) or _fold_computed(graph, node, context)
+    return changes
+
+
+def _settle_attributes(graph: Graph, node: Node) -> int:
+    givers = node.inputs[len(node.operands) :]
+    left: dict[str, Var] = {}
+    for name, var in zip(node.dynamic, givers):
+        assert var is not None
+        value = settle(node.op.attributes[name], var)
+        if isinstance(value, Var):
+            left[name] = var
+        else:
+            node.attrs[name] = value
+    changes = len(givers) - len(left)
+    if changes:
+        graph.set_inputs(node, (*node.operands, *left.values()), dynamic=tuple(left))
+    return changes
+
+
+def _refine(node: Node) -> int:
+    try:
+        types = infer(node.op, tuple(v and v.type for v in node.inputs), node.attrs, node.dynamic)
+    except TenunError as error:
+        raise error.at(node=node.source or None, op=node.op.name) from None
+    changes = 0
+    for out, t in zip(node.outputs, types):
+        changes += out.type != t
+        out.type = t
+    return changes
+
+
+def _fold_known(graph: Graph, node: Node) -> int:
+    """Shape arithmetic: the type rule itself knows the elements."""
+    if len(node.outputs) != 1 or node.op.has("random"):
+        return 0
+    t = node.output.type
+    if not isinstance(t, Tensor) or t.value is None or not dims.is_number(t.value) or not t.is_static:
+        return 0
+    _replace(graph, node, [np.array(t.value, t.dtype.numpy).reshape(t.static)])
+    return 1
+
+
+def _fold_computed(graph: Graph, node: Node, context: Context) -> int:
+    if context.evaluate is None or node.op.has("random") or node.op.has("effect"):
+        return 0
+    if any(v is not None and v.data is None for v in node.inputs) or not all(map(_is_array, node.outputs)):
+        return 0
+    size = sum(_bytes(v.type) for v in node.outputs)
+    if size > context.fold_limit and size > sum(v.tensor.nbytes for v in node.inputs if v is not None):
+        return 0
+    try:
+        with np.errstate(all="ignore"):
+            results = context.evaluate(node.op, [v and v.data for v in node.inputs], node.attrs, node.dynamic)
+    except TenunError as error:
+        raise error.at(node=node.source or None, op=node.op.name) from None
+    _replace(graph, node, list(results))
+    return 1
+
+
+def _is_array(var: Var) -> bool:
+    return isinstance(var.type, Tensor)
+
+
+def _bytes(t: Type) -> int:
+    return t.nbytes if isinstance(t, Tensor) and t.is_static else 0
+
+
+def _replace(graph: Graph, node: Node, arrays: list[Any]) -> None:
+    for out, array in zip(node.outputs, arrays):
+        if not graph.is_unused(out):
+            name = next((v.name for v in node.inputs if v is not None and v.constant is not None), out.name)
+            graph.replace(out, graph.add_constant(np.ascontiguousarray(array).reshape(np.shape(array)), name))
+    graph.erase(node)
+
+
+def _fold_control(graph: Graph, node: Node, context: Context) -> int:
+    builder = Builder(graph, before=node, source=node.source)
+    if node.op.name in _INLINERS and (chosen := _INLINERS[node.op.name](node)) is not None:
+        args = [v for v in node.inputs[1:] if v is not None]
+        results = copy_nodes(builder, chosen, dict(zip(chosen.inputs, args)))
+        for old, new in zip(node.outputs, results):
+            graph.replace(old, new)
+        graph.erase(node)
+        return 1
+    changes = sum(fold(sub, context) for sub in node.graphs.values())
+    if changes:
+        copy = copy_node(builder, node, list(node.operands), dict(node.attrs))
+        for old, new in zip(node.outputs, copy.outputs):
+            graph.replace(old, new)
+        graph.erase(node)
+    return changes
+
+
+def _chosen_branch(node: Node) -> Graph | None:
+    condition = node.inputs[0]
+    if condition is None or condition.data is None or condition.data.size != 1:
+        return None
+    return node.graphs["then" if bool(condition.data.reshape(())) else "orelse"]
+
+
+_INLINERS = {"if": _chosen_branch}

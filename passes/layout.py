@@ -1,0 +1,179 @@
+"""Layout: the transposes that a channels-first model brings sink through the graph until they meet and cancel.
+
+ONNX convolutions come as transpose -> conv -> transpose back.  Here
+1. elementwise ops whose operands all come from the same transpose are computed before it;
+2. so are ops with the trait `permutes`, their axes renumbered;
+3. two transposes in a row become one (simplify), and none if they cancel;
+4. a transpose, flattened, before a product with a constant matrix: the rows of the matrix are permuted instead.
+What is left are transposes at the inputs and outputs of the model, and where an op really needs the order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ir.builder import Builder
+from ..ir.graph import Graph, Node, Var
+from ..ir.op import axis_of
+from .manager import Context, register
+from .rewrite import Match, Rule, apply_rules, rule
+from .simplify import RULES as SIMPLIFICATIONS
+
+Perm = tuple[int, ...]
+
+
+def inverse(perm: Perm) -> Perm:
+    """The permutation that undoes perm."""
+    return tuple(int(i) for i in np.argsort(perm))
+
+
+def _transposed_by(var: Var | None) -> Perm | None:
+    """The permutation of the transpose that makes the value, if one does."""
+    if var is None or var.producer is None or var.producer.op.name != "transpose":
+        return None
+    return tuple(var.producer.attrs["perm"])
+
+
+def _source(var: Var) -> Var:
+    """What is transposed into the value."""
+    assert var.producer is not None and var.producer.inputs[0] is not None
+    return var.producer.inputs[0]
+
+
+def _untransposed(b: Builder, var: Var, perm: Perm) -> Var | None:
+    """The value as it is before the transpose: its source, or a constant (or small thing) turned back."""
+    if _transposed_by(var) == perm:
+        return _source(var)
+    t = var.tensor
+    if t.shape is None or len(t.shape) > len(perm):
+        return None
+    if all(d == 1 for d in t.shape):
+        return b.reshape(var, shape=()) if t.shape and var.data is not None else var if not t.shape else None
+    if var.data is None:
+        return None
+    full = (1,) * (len(perm) - len(t.shape)) + tuple(t.shape)
+    return b.transpose(b.reshape(var, shape=full), perm=inverse(perm))  # type: ignore[no-any-return]
+
+
+def sink(graph: Graph, node: Node) -> bool:
+    """Compute a node before the transpose of its operands; False where that cannot be done."""
+    perms = [p for p in map(_transposed_by, node.operands) if p is not None]
+    if not perms or node.dynamic or node.graphs or node.op.has("string"):
+        return False
+    perm = perms[0]
+    if not _worth(graph, node, perm):
+        return False
+    if node.op.has("elementwise"):
+        return all(len(v.shape) == len(perm) for v in node.outputs) and _sink_elementwise(graph, node, perm)
+    return node.op.has("permutes") and _sink_permuting(graph, node, perm)
+
+
+def _worth(graph: Graph, node: Node, perm: Perm) -> bool:
+    """Every other full-size operand comes from the same transpose: then no transpose is added."""
+    others = [v for v in node.operands if v is not None and v.data is None and v.tensor.shape != ()]
+    return all(_transposed_by(v) == perm for v in others)
+
+
+def _sink_elementwise(graph: Graph, node: Node, perm: Perm) -> bool:
+    b = Builder(graph, before=node, source=node.source)
+    operands = [None if v is None else _untransposed(b, v, perm) for v in node.operands]
+    if any(new is None and old is not None for new, old in zip(operands, node.operands)):
+        return False
+    _finish(graph, node, b, b.node(node.op, operands, node.attrs), [perm] * len(node.outputs))
+    return True
+
+
+def _sink_permuting(graph: Graph, node: Node, perm: Perm) -> bool:
+    moved = node.operands if node.op.variadic else node.operands[:1]
+    if any(_transposed_by(v) != perm for v in moved):
+        return False
+    attrs = _renumbered(node.attrs, perm)
+    if attrs is None:
+        return False
+    b = Builder(graph, before=node, source=node.source)
+    operands = [None if v is None else _source(v) if v in moved else v for v in node.operands]
+    copy = b.node(node.op, operands, attrs)
+    after = [perm if len(v.shape) == len(perm) else _remaining(perm, node.attrs) for v in node.outputs]
+    _finish(graph, node, b, copy, after)
+    return True
+
+
+def _finish(graph: Graph, node: Node, b: Builder, copy: Node, perms: list[Perm]) -> None:
+    """Transpose the results of the copy and let them take the node's place."""
+    for old, new, perm in zip(node.outputs, copy.outputs, perms):
+        new.name = old.name
+        graph.replace(old, b.transpose(new, perm=perm))
+    graph.erase(node)
+
+
+def _renumbered(attrs: dict[str, Any], perm: Perm) -> dict[str, Any] | None:
+    """Attributes that speak of axes, for the order before the transpose; None where they do not tell enough."""
+    rank, new = len(perm), dict(attrs)
+    if "axis" in attrs:
+        new["axis"] = perm[axis_of(attrs["axis"], rank)]
+    if "axes" in attrs:
+        axes = attrs["axes"]
+        if axes is None and "starts" in attrs:
+            axes = tuple(range(len(attrs["starts"])))
+        new["axes"] = None if axes is None else tuple(perm[axis_of(a, rank)] for a in axes)
+    for name in ("pads", "repeats"):
+        if name in attrs and isinstance(attrs[name], tuple):
+            new[name] = tuple(attrs[name][i] for i in inverse(perm))
+    return new
+
+
+def _remaining(perm: Perm, attrs: dict[str, Any]) -> Perm:
+    """The order of the axes that a reduction without keepdims leaves."""
+    axes = attrs["axes"] if "axes" in attrs else (attrs["axis"],)
+    gone = {axis_of(a, len(perm)) for a in (range(len(perm)) if axes is None else axes)}
+    left = [p for i, p in enumerate(perm) if i not in gone]
+    return tuple(sorted(left).index(p) for p in left)
+
+
+# ---- flatten after transpose ---------------------------------------------------------------------------------
+
+
+def _flattens(m: Match) -> bool:
+    """transpose keeps the batch first, and the reshape keeps it and joins all the others."""
+    perm, before, after = m.nodes["%t"].attrs["perm"], m["%t"].shape, m["%f"].shape
+    w = m["@w"]
+    return bool(
+        perm[0] == 0 and len(after) == 2 and after[0] == before[0] and len(w.shape) == 2
+        and all(isinstance(d, int) for d in before[1:])
+    )  # fmt: skip
+
+
+def _permute_rows(b: Builder, m: Match) -> Var:
+    product, perm = m.nodes["%y"], m.nodes["%t"].attrs["perm"]
+    w, sizes = m["@w"], m["%t"].shape[1:]
+    places = np.arange(w.shape[0]).reshape(sizes).transpose([p - 1 for p in inverse(perm)[1:]]).reshape(-1)
+    rows = b.gather(w, b.constant(places), axis=0)
+    flat = b.reshape(m["%x"], shape=(m["%x"].shape[0], -1))
+    return b.node(product.op, [flat, rows, *product.inputs[2:]], product.attrs).output
+
+
+def _flatten_rules() -> list[Rule]:
+    heads = ("(%f, @w)", "(%f, @w, %b)")
+    return [
+        rule("flatten of a transpose", f"%t = transpose(%x); %f = reshape(%t); %y = matmul{head}", _permute_rows, when=_flattens)
+        for head in heads
+    ]
+
+
+RULES = [*SIMPLIFICATIONS, *_flatten_rules()]
+
+
+@register
+def layout(graph: Graph, context: Context) -> int:
+    """Sink transposes until they cancel, and fold those that are left before a product into its weights."""
+    changes = 0
+    for node in graph.nodes:
+        if sink(graph, node):
+            changes += 1
+    changes += apply_rules(graph, RULES)
+    for node in graph.nodes:
+        for sub in node.graphs.values():
+            changes += layout(sub, context)
+    return changes

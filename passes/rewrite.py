@@ -1,0 +1,271 @@
+"""Rewriting by patterns, written in the language of the dump.
+
+    rule("relu twice", "%y = relu(%x); %z = relu(%y)", "%z = relu(%x)")
+    rule("bias into conv", "%c = conv(%x, %w); %y = add(%c, %b)", "%y = conv(%x, %w, %b)", when=per_channel)
+
+In a pattern the last statement is the root.  `%name` stands for any value (the same value where it stands twice),
+`@name` for a constant whose elements are known, a number for a constant of which every element is that number, `_` for
+an operand left out.  `[trait]` in the place of an op is any op with that trait.  Attributes that are not named may be
+anything; named ones have to be equal.  Results before the root must have no other reader and be no graph output, as
+the rewrite takes them away (`shared=True` lifts that: they may stay).  The first two operands of an op that commutes
+match in either order.
+
+In a replacement a node takes over the attributes of the matched node of the same op; named attributes override.  The
+replacement may also be `%x` alone, or a function (builder, match) -> values for the root's outputs; None: no match.
+`when(match)` is the guard; it must not change anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import GraphError
+from ..ir.builder import Builder
+from ..ir.graph import Graph, Node, Var
+from ..ir.op import lookup
+from ..ir.text import _Parser
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One line of a pattern: results, op (or trait), operands (names, numbers or None), attributes."""
+
+    results: tuple[str, ...]
+    op: str
+    trait: bool
+    operands: tuple[Any, ...]
+    attrs: dict[str, Any]
+
+    def admits(self, node: Node) -> bool:
+        """Whether a node may stand for this line, by its op and attributes."""
+        fits = node.op.has(self.op) if self.trait else node.op.name == self.op
+        return fits and all(k in node.attrs and node.attrs[k] == v for k, v in self.attrs.items())
+
+
+@dataclass
+class Match:
+    """What a pattern found: values by name, and the nodes of its lines by the name of their first result."""
+
+    graph: Graph
+    vars: dict[str, Var] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Var:
+        return self.vars[name]
+
+    def used_once(self, name: str) -> bool:
+        return self.graph.used_once(self.vars[name])
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A pattern, what takes its place, and the guard."""
+
+    name: str
+    pattern: tuple[Statement, ...]
+    replacement: tuple[Statement, ...] | str | Callable[[Builder, Match], Any]
+    when: Callable[[Match], bool]
+    shared: bool
+
+    @property
+    def root(self) -> Statement:
+        return self.pattern[-1]
+
+    def match(self, graph: Graph, root: Node) -> Match | None:
+        """The match at a node, if there is one."""
+        for found in _match_line(Match(graph), self.pattern, len(self.pattern) - 1, root):
+            if len(found.nodes) == len(self.pattern) and (self.shared or self._removable(found)) and self.when(found):
+                return found
+        return None
+
+    def _removable(self, match: Match) -> bool:
+        inner = [line.results[0] for line in self.pattern[:-1]]
+        mine = set(map(id, match.nodes.values()))
+        for name in inner:
+            for out in match.nodes[name].outputs:
+                if match.graph.is_output(out) or any(id(user) not in mine for user in out.users):
+                    return False
+        return True
+
+    def apply(self, graph: Graph, root: Node, match: Match) -> bool:
+        """Put the replacement in the root's place; False if a replacing function declined."""
+        builder = Builder(graph, before=root, source=_merged_source(match))
+        results = self._results(builder, match)
+        if results is None:
+            return False
+        for old, new in zip(root.outputs, results):
+            if new is not old and new.producer is not None and not graph.is_output(new):
+                new.name = old.name
+            graph.replace(old, new)
+        _erase_dead(graph, [root, *(match.nodes[line.results[0]] for line in reversed(self.pattern[:-1]))])
+        return True
+
+    def _results(self, builder: Builder, match: Match) -> Sequence[Var] | None:
+        if callable(self.replacement):
+            found = self.replacement(builder, match)
+            return found if found is None or isinstance(found, (tuple, list)) else (found,)
+        if isinstance(self.replacement, str):
+            return (match.vars[self.replacement],)
+        values = dict(match.vars)
+        for line in self.replacement:
+            like = next((n for n in match.nodes.values() if n.op.name == line.op), None)
+            attrs = {**(like.attrs if like else {}), **line.attrs}
+            operands = [values.get(o) if isinstance(o, str) else o for o in line.operands]
+            node = builder.node(lookup(line.op), operands, attrs)
+            values.update(zip(line.results, node.outputs))
+        return node.outputs
+
+
+def _merged_source(match: Match) -> str:
+    """The layers that the matched nodes came from; the first one alone if the others are inside it."""
+    return merge_sources(node.source for node in reversed(match.nodes.values()))
+
+
+def merge_sources(sources: Iterable[str]) -> str:
+    """Layer paths joined by ` + `, each once."""
+    parts = [part for source in sources if source for part in source.split(" + ")]
+    return " + ".join(dict.fromkeys(parts))
+
+
+def _erase_dead(graph: Graph, nodes: Iterable[Node]) -> None:
+    for node in nodes:
+        if node.graph is graph and all(graph.is_unused(v) for v in node.outputs):
+            graph.erase(node)
+
+
+def _match_line(match: Match, lines: Sequence[Statement], i: int, node: Node) -> Iterator[Match]:
+    """All ways in which line i (and the lines that make its operands) fit the node."""
+    line = lines[i]
+    if not line.admits(node) or node.dynamic or len(line.results) > len(node.outputs):
+        return
+    start = Match(match.graph, {**match.vars, **dict(zip(line.results, node.outputs))}, {**match.nodes, line.results[0]: node})
+    for operands in _orders(node):
+        padded = (*line.operands, *(None,) * (len(operands) - len(line.operands)))
+        if len(padded) == len(operands):
+            yield from _match_operands(start, lines, list(zip(padded, operands)))
+
+
+def _orders(node: Node) -> Iterator[tuple[Var | None, ...]]:
+    yield node.operands
+    if node.op.has("commutes"):
+        first, second, *rest = node.operands
+        yield (second, first, *rest)
+
+
+def _match_operands(match: Match, lines: Sequence[Statement], pairs: list[tuple[Any, Var | None]]) -> Iterator[Match]:
+    if not pairs:
+        yield match
+        return
+    (want, var), rest = pairs[0], pairs[1:]
+    for found in _match_operand(match, lines, want, var):
+        yield from _match_operands(found, lines, rest)
+
+
+def _match_operand(match: Match, lines: Sequence[Statement], want: Any, var: Var | None) -> Iterator[Match]:
+    if want is None or var is None:
+        if want is None and var is None:
+            yield match
+        return
+    if isinstance(want, (int, float)):
+        if var.data is not None and var.data.size and bool((var.data == want).all()):
+            yield match
+        return
+    if want in match.vars:
+        if match.vars[want] is var:
+            yield match
+        return
+    if want.startswith("@") and var.data is None:
+        return
+    producer = next((i for i, line in enumerate(lines) if want in line.results), None)
+    if producer is None:
+        yield Match(match.graph, {**match.vars, want: var}, match.nodes)
+    elif var.producer is not None and var.producer.outputs[lines[producer].results.index(want)] is var:
+        yield from _match_line(match, lines, producer, var.producer)
+
+
+# ---- reading rules -------------------------------------------------------------------------------------------
+
+_STATEMENT = re.compile(r"(?P<results>[^=]+)=\s*(?P<op>\[?\w+\]?)\s*\((?P<operands>[^)]*)\)\s*(?P<attrs>\{.*\})?\s*\Z")
+
+
+def _read(text: str) -> tuple[Statement, ...]:
+    return tuple(_read_statement(part.strip()) for part in text.split(";"))
+
+
+def _read_statement(text: str) -> Statement:
+    found = _STATEMENT.match(text)
+    assert found is not None, f"no pattern: {text!r}"
+    word = found["op"]
+    operands = [_operand(o.strip()) for o in found["operands"].split(",") if o.strip()]
+    parser = _Parser(found["attrs"] or "{}", {})
+    parser.expect("{")
+    attrs = dict(parser.several("}", parser.pair))
+    trait = word.startswith("[")
+    results = tuple(r.strip() for r in found["results"].split(","))
+    name = word.strip("[]")
+    if not trait:
+        op = lookup(name)
+        from ..ir.attributes import check
+
+        attrs = {k: check(op.attributes[k], v) for k, v in attrs.items()}
+    return Statement(results, name, trait, tuple(operands), attrs)
+
+
+def _operand(text: str) -> Any:
+    if text == "_":
+        return None
+    return text if text[0] in "%@" else float(text)
+
+
+def _always(match: Match) -> bool:
+    return True
+
+
+def rule(
+    name: str,
+    pattern: str,
+    replacement: str | Callable[[Builder, Match], Any],
+    *,
+    when: Callable[[Match], bool] = _always,
+    shared: bool = False,
+) -> Rule:
+    """A rule from text; see the module's doc for the language."""
+    into: Any = replacement
+    if isinstance(replacement, str):
+        into = replacement if "=" not in replacement else _read(replacement)
+    return Rule(name, _read(pattern), into, when, shared)
+
+
+def apply_rules(graph: Graph, rules: Sequence[Rule], limit: int = 50) -> int:
+    """Apply rules until none matches any more; returns how often one did.
+
+    GraphError names the rules that alternate if there is no end after `limit` sweeps.
+    """
+    total = 0
+    for _ in range(limit):
+        applied: list[str] = []
+        for node in graph.nodes:
+            if node.graph is graph:
+                applied += _apply_at(graph, node, rules)
+        total += len(applied)
+        if not applied:
+            break
+    else:
+        raise GraphError(f"rewriting does not end: rules {sorted(set(applied))} alternate")
+    for node in graph.nodes:
+        for sub in node.graphs.values():
+            total += apply_rules(sub, rules, limit)
+    return total
+
+
+def _apply_at(graph: Graph, node: Node, rules: Sequence[Rule]) -> list[str]:
+    for r in rules:
+        if not r.root.admits(node):
+            continue
+        match = r.match(graph, node)
+        if match is not None and r.apply(graph, node, match):
+            return [r.name]
+    return []
