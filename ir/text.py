@@ -471,6 +471,7 @@ class _Parser:
             data = data.reshape(type.static)
         if data is not None and types.type_of(data) != type:
             self.fail(f"the weight for @{name} is {types.type_of(data)}, not {type}")
+        digest = digest if data is None else None
         scope["@" + name] = builder.graph.add_constant(data, name, type=type, digest=digest)
 
     def node(self, builder: Builder, scope: dict[str, Var]) -> None:

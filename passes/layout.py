@@ -18,7 +18,7 @@ from ..ir.builder import Builder
 from ..ir.graph import Graph, Node, Var
 from ..ir.op import axis_of
 from .manager import Context, register
-from .rewrite import Match, Rule, apply_rules, rule
+from .rewrite import Match, Rule, apply_rules, erase_dead, rule
 from .simplify import RULES as SIMPLIFICATIONS
 
 Perm = tuple[int, ...]
@@ -105,7 +105,7 @@ def _finish(graph: Graph, node: Node, b: Builder, copy: Node, perms: list[Perm])
     for old, new, perm in zip(node.outputs, copy.outputs, perms):
         new.name = old.name
         graph.replace(old, b.transpose(new, perm=perm))
-    graph.erase(node)
+    erase_dead(graph, [node, *(v.producer for v in node.inputs if v is not None and v.producer is not None)])
 
 
 def _renumbered(attrs: dict[str, Any], perm: Perm) -> dict[str, Any] | None:

@@ -97,10 +97,10 @@ class Rule:
         if results is None:
             return False
         for old, new in zip(root.outputs, results):
-            if new is not old and new.producer is not None and not graph.is_output(new):
+            if new.producer is not None and graph.is_unused(new):  # made just now
                 new.name = old.name
             graph.replace(old, new)
-        _erase_dead(graph, [root, *(match.nodes[line.results[0]] for line in reversed(self.pattern[:-1]))])
+        erase_dead(graph, [root, *(match.nodes[line.results[0]] for line in reversed(self.pattern[:-1]))])
         return True
 
     def _results(self, builder: Builder, match: Match) -> Sequence[Var] | None:
@@ -130,7 +130,8 @@ def merge_sources(sources: Iterable[str]) -> str:
     return " + ".join(dict.fromkeys(parts))
 
 
-def _erase_dead(graph: Graph, nodes: Iterable[Node]) -> None:
+def erase_dead(graph: Graph, nodes: Iterable[Node]) -> None:
+    """Take out those of the nodes (users before producers) whose results nobody needs."""
     for node in nodes:
         if node.graph is graph and all(graph.is_unused(v) for v in node.outputs):
             graph.erase(node)
