@@ -1,0 +1,60 @@
+"""Paired timing: peers take turns (A B C A B C ...), so that a noisy machine is noisy for all of them alike."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from .peers import SLOW, Run
+
+TOLERANCE = 1e-3  # a wrong answer has no time
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds a run: median and the quartiles; the largest difference from the reference outputs."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+    difference: float
+
+
+def measure(runs: Mapping[str, Run], x: np.ndarray[Any, Any], rounds: int, reference: str) -> dict[str, Timing | str]:
+    """Timings of all peers on one input; a peer that fails or answers wrongly gets the reason instead."""
+    found: dict[str, Timing | str] = {}
+    want = np.asarray(runs[reference](x))
+    differences: dict[str, float] = {}
+    for name, run in runs.items():
+        try:
+            differences[name] = float(np.abs(np.asarray(run(x)) - want).max())
+            run(x)
+        except Exception as error:
+            found[name] = f"fails: {type(error).__name__}"
+            continue
+        if not differences[name] <= TOLERANCE:
+            found[name] = f"wrong by {differences[name]:.2g}"
+    times: dict[str, list[float]] = {name: [] for name in runs if name not in found}
+    gc.collect()
+    gc.disable()
+    try:
+        for i in range(rounds):
+            for name, seconds in times.items():
+                if i < SLOW.get(name, rounds):
+                    start = perf_counter()
+                    runs[name](x)
+                    seconds.append(perf_counter() - start)
+    finally:
+        gc.enable()
+    for name, seconds in times.items():
+        low, _, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (seconds[0],) * 3
+        median = statistics.median(seconds)
+        found[name] = Timing(median * 1e3, low * 1e3, high * 1e3, len(seconds), differences[name])
+    return found

@@ -1,0 +1,131 @@
+"""The layout keeps its promises: imports point one way, `import tenun` is light, every op has its rows."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tenun
+from tenun.backends.numpy import kernels  # noqa: F401
+from tenun.backends.numpy.registry import KERNELS
+from tenun.ir import ops  # noqa: F401
+from tenun.ir.op import OPS
+
+ROOT = Path(tenun.__file__).parent
+
+# part: what it may import.  Where `ir` needs a later part there is an error in the design.
+LAYERS: dict[str, set[str]] = {
+    "errors": set(),
+    "files": {"errors"},
+    "ir": {"errors"},
+    "passes": {"errors", "ir"},
+    "layers": {"errors", "ir"},
+    "frontends": {"errors", "files", "ir", "passes", "layers"},
+    "backends": {"errors", "ir", "passes"},
+    "executable": {"errors", "ir", "passes", "backends", "debug"},
+    "debug": {"errors", "files", "ir", "passes", "backends", "executable"},
+    "api": {"errors", "ir", "passes", "frontends", "executable"},
+    "demo": {"errors", "files", "ir", "passes", "debug", "executable", "api"},
+    "cli": {"errors", "files", "ir", "passes", "backends", "frontends", "debug", "executable", "api", "demo"},
+    "__main__": {"cli"},
+    "__init__": {"api", "executable", "ir", "errors"},
+}
+
+# Third-party modules that a part may import at the top of a module; all others inside the functions that need them.
+TOP_LEVEL = {"numpy"}
+ALLOWED_ABOVE = {"cli": {"typer"}, "frontends/keras": {"h5py"}, "frontends/onnx": {"onnx"}}
+
+
+def modules() -> list[Path]:
+    parts = {name for name in LAYERS}
+    return sorted(p for p in ROOT.rglob("*.py") if p.relative_to(ROOT).parts[0].removesuffix(".py") in parts)
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of tenun that a module imports, wherever in it."""
+    relative = path.relative_to(ROOT)
+    package = list(relative.parts[:-1])
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            target = base + (node.module.split(".") if node.module else [])
+            found |= {target[0]} if target else {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tenun":
+            found.add("absolute import of tenun")
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    part = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    wrong = imported(path) - LAYERS[part] - {part}
+    assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}; {part} may import {LAYERS[part]}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
+    allowed = set(TOP_LEVEL)
+    for prefix, extra in ALLOWED_ABOVE.items():
+        if str(path.relative_to(ROOT)).removesuffix(".py").startswith(prefix):
+            allowed |= extra
+    top = ast.parse(path.read_text()).body
+    names = {a.name for n in top if isinstance(n, ast.Import) for a in n.names}
+    names |= {n.module for n in top if isinstance(n, ast.ImportFrom) and not n.level and n.module}
+    foreign = {n.split(".")[0] for n in names} - set(sys.stdlib_module_names)
+    assert foreign <= allowed, f"{path.relative_to(ROOT)} imports {foreign - allowed} at its top"
+
+
+HEAVY = (
+    "onnx h5py networkx rich typer safetensors threadpoolctl ml_dtypes tensorflow keras sklearn matplotlib scipy"
+)
+
+
+def test_importing_tenun_imports_nothing_heavy() -> None:
+    code = f"import sys, tenun; tenun.compile; print([m for m in {HEAVY.split()} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_a_keras_file_runs_without_keras_tensorflow_or_onnx() -> None:
+    code = (
+        "import sys, tenun, pathlib; p = pathlib.Path(tenun.__file__).parent / 'demo' / 'digits_cnn.keras';"
+        "tenun.compile_and_run(p);"
+        "print([m for m in ('onnx', 'tensorflow', 'keras', 'networkx', 'rich', 'typer') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+# Concern -> ops that have no row on purpose, and why.
+DECLARED_HOLES: dict[str, dict[str, str]] = {"kernel": {}}
+
+
+def test_every_op_has_a_row_in_every_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Prints the matrix op × concern (pytest -s shows it) and fails on a hole that is not declared."""
+    from tenun.passes.autodiff.rules import RULES
+
+    concerns = {"doc": {n for n, op in OPS.items() if op.doc}, "kernel": set(KERNELS), "gradient": set(RULES)}
+    print(f"{'op':<24}{'family':<14}" + "".join(f"{c:<10}" for c in concerns))
+    for name, op in sorted(OPS.items(), key=lambda item: (item[1].family, item[0])):
+        print(f"{name:<24}{op.family:<14}" + "".join(f"{'x' if name in rows else '-':<10}" for rows in concerns.values()))
+    assert set(KERNELS) == set(OPS) - set(DECLARED_HOLES["kernel"])
+    assert concerns["doc"] == set(OPS)
+    # gradients come with the training issue: what is there must belong to an op
+    assert set(RULES) <= set(OPS)
+
+
+def test_ops_and_kernels_mirror_each_other() -> None:
+    """The kernel of an op stands in the file that is called as the op's family."""
+    homes = {name: row.call.__module__.rpartition(".")[2] for name, row in KERNELS.items()}
+    apart = {"resize": "resize", "max_pool_indices": "pool_indices"}  # long kernels with a file of their own
+    wrong = {
+        name: (op.family, homes[name])
+        for name, op in OPS.items()
+        if name in homes and homes[name] not in (op.family, apart.get(name)) and not homes[name].startswith("_")
+    }
+    assert not {n: w for n, w in wrong.items() if w[1] not in ("registry", "functools")}, wrong
