@@ -65,7 +65,10 @@ class Builder:
             static, dynamic = self._attributes(op, attrs)
             inputs += dynamic.values()
             given = tuple(dynamic)
-            types = infer(op, tuple(None if v is None else v.type for v in inputs), static, given, graphs)
+            operand_types = tuple(None if v is None else v.type for v in inputs)
+            if op.canonical is not None and not dynamic:
+                static = op.canonical(operand_types, static)
+            types = infer(op, operand_types, static, given, graphs)
         except TypeError as error:
             raise ShapeError(str(error), op=op.name, node=where or None) from None
         except TenunError as error:

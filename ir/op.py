@@ -61,6 +61,7 @@ class Op:
     many: bool
     mixes: Callable[..., Any] | None = field(default=None)
     concrete: Callable[..., dict[str, Any]] | None = field(default=None)
+    canonical: Callable[..., dict[str, Any]] | None = field(default=None)
 
     def has(self, trait: str) -> bool:
         """Whether the op has a trait of TRAITS."""
@@ -102,18 +103,19 @@ def op(
     name: str | None = None,
     mixes: Callable[..., Any] | None = None,
     concrete: Callable[..., dict[str, Any]] | None = None,
+    canonical: Callable[..., dict[str, Any]] | None = None,
 ) -> Callable[..., Any]:
     """Declare the decorated type rule as an op.
 
     `mixes(rank, **attributes)` gives the axes of the first operand along which elements meet (all others are
     independent): what lets a batch be cut into shards.  Without it all axes count as mixed, except for
     elementwise ops.  `concrete(operand types, attributes)` gives the attributes that kernels see once all shapes are
-    numbers ("same" padding as pairs).
+    numbers ("same" padding as pairs); `canonical(operand types, attributes)` those that a new node stores.
     """
     assert set(traits) <= set(TRAITS), f"unknown trait in {traits}"
 
     def declare(rule: Callable[..., Any]) -> Callable[..., Any]:
-        declare_op(rule, name or rule.__name__.rstrip("_"), frozenset(traits), mixes, concrete=concrete)
+        declare_op(rule, name or rule.__name__.rstrip("_"), frozenset(traits), mixes, concrete=concrete, canonical=canonical)
         return rule
 
     return declare
@@ -127,6 +129,7 @@ def declare_op(
     extra: dict[str, Attribute] | None = None,
     doc: str | None = None,
     concrete: Callable[..., dict[str, Any]] | None = None,
+    canonical: Callable[..., dict[str, Any]] | None = None,
 ) -> Op:
     """Read the signature of a type rule and enter the op into OPS."""
     code, hints = rule.__code__, rule.__annotations__
@@ -151,6 +154,7 @@ def declare_op(
         many=hints.get("return", "").startswith("tuple"),
         mixes=mixes,
         concrete=concrete,
+        canonical=canonical,
     )
     assert name not in OPS, f"op {name} is declared twice"
     OPS[name] = entry

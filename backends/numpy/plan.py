@@ -129,14 +129,18 @@ class _StoragePass:
         if not (is_bound(node) and node.op.has("inplace")):
             return False
         for var in node.operands:
-            if var is None or var.type != out.type or var in self.storage.view_of:
+            root = self.storage.root_of.get(var) if var is not None else None
+            if root is None or var is None or var.type != out.type or root.last > step:
                 continue
-            root = self.storage.root_of.get(var)
-            if root is None or root.last > step or not self._only_reader(node, var, root):
+            if not self._is_whole(var, root) or not self._only_reader(node, var, root):
                 continue
             self.enter(out, root)
             return True
         return False
+
+    def _is_whole(self, var: Var, root: Root) -> bool:
+        """Whether a value fills its buffer from front to end: a reshape does, a slice or transpose does not."""
+        return self.storage.phantoms[var].flags.c_contiguous and var.tensor.nbytes == root.var.tensor.nbytes
 
     def _only_reader(self, node: Node, var: Var, root: Root) -> bool:
         """Whether no other operand looks into the same buffer in another way, which writing would disturb."""

@@ -21,7 +21,18 @@ def _reshape_mixes(rank: int, *, shape: Dims) -> Iterable[int]:
     return range(1, rank)
 
 
-@op("view", mixes=_reshape_mixes)
+def _without_minus_one(types: tuple[Tensor, ...], attrs: dict[str, Any]) -> dict[str, Any]:
+    """The shape with -1 spelled out where that is known: it stays right for an empty batch."""
+    x, shape = types[0], attrs["shape"]
+    if x.shape is None or shape.count(-1) != 1:
+        return attrs
+    count, rest = dims.product(x.shape), dims.product(d for d in shape if d != -1)
+    if rest == 0 or dims.remainder(count, rest) != 0:
+        return attrs
+    return {"shape": tuple(count // rest if d == -1 else d for d in shape)}
+
+
+@op("view", mixes=_reshape_mixes, canonical=_without_minus_one)
 def reshape(x: Tensor, *, shape: Dims) -> Tensor:
     """x with the same elements (C order) in another shape; one entry may be -1: what is left."""
     if x.shape is None:

@@ -20,7 +20,7 @@ graph "demo" (%x: f32[N, 32, 32, 3]) -> ("probs" = %softmax: f32[N, 10]) {
   @w: f32[2048, 10] = sha256:6fd1ff7ea4ab9a6b
   %conv: f32[N, 32, 32, 8] = conv(%x, @kernel, @bias) {strides = (1, 1), dilations = (1, 1), padding = "same", activation = leaky_relu(negative_slope = 0.2)}  // outer/conv
   %max_pool: f32[N, 16, 16, 8] = max_pool(%conv) {window = (2, 2), strides = (2, 2), dilations = (1, 1)}
-  %reshape: f32[N, 2048] = reshape(%max_pool) {shape = (dim N, -1)}
+  %reshape: f32[N, 2048] = reshape(%max_pool) {shape = (dim N, 2048)}
   %matmul: f32[N, 10] = matmul(%reshape, @w)
   %softmax: f32[N, 10] = softmax(%matmul)  // head
 }"""  # noqa: E501

@@ -71,7 +71,7 @@ CASES = {
         "@z: i64[1] = [0]\n@o: i64[1] = [-1]\n%a: i64[4] = shape(%x)\n%b: i64[1] = gather(%a, @z)\n"
         "%c: i64[2] = concat(%b, @o) {axis = 0}\n%y: f32[N, 72] = reshape(%x) {shape = %c}",
         "f32[N, 72]",
-        ["reshape(%x) {shape = (dim N, -1)}"],
+        ["reshape(%x) {shape = (dim N, 72)}"],
     ),
     "simplify": (
         ("simplify", "dce"),
@@ -153,7 +153,7 @@ CASES = {
         "%a: f32[N, 3, 4, 6] = transpose(%x) {perm = (0, 3, 1, 2)}\n%b: f32[N, 72] = reshape(%a) {shape = (dim N, -1)}\n"
         "%y: f32[N, 5] = matmul(%b, @flat, @b)",
         "f32[N, 5]",
-        ["reshape(%x) {shape = (dim N, -1)}", "matmul(%b, @flat, @b)"],
+        ["reshape(%x) {shape = (dim N, 72)}", "matmul(%b, @flat, @b)"],
     ),
 }  # fmt: skip
 
