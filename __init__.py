@@ -30,7 +30,21 @@ _WHERE = {
     "RunError": "errors",
 }
 
-__all__ = [*_WHERE]
+__all__ = [
+    "Executable",
+    "Graph",
+    "GraphError",
+    "LoadError",
+    "RunError",
+    "ShapeError",
+    "TenunError",
+    "UnsupportedError",
+    "compile",
+    "compile_and_run",
+    "load",
+    "parse",
+    "save",
+]
 
 if TYPE_CHECKING:
     from .api import compile, compile_and_run, load, parse, save

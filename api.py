@@ -53,7 +53,13 @@ def compile(
     """
     graph = load(model, custom_objects=custom_objects)
     return Executable(
-        graph, backend_name=backend, passes=pipeline, threads=threads, verify=verify, keep_text=keep_text, observe=observe
+        graph,
+        backend_name=backend,
+        passes=pipeline,
+        threads=threads,
+        verify=verify,
+        keep_text=keep_text,
+        observe=observe,
     )
 
 

@@ -51,6 +51,7 @@ class Executable:
         self._fetching: dict[tuple[str, ...], Any] = {}
         self._lock = threading.Lock()
         self._states = {s.input.name: s for s in self.optimized.state}
+        self._kept: dict[str, Any] = {}
         self.reset_state()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -60,9 +61,9 @@ class Executable:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._backend = backend(self.backend_name)
-        kept = self._kept
+        kept: dict[str, Any] = state["_kept"]
         self._start()
-        self._kept = kept
+        self._kept.update(kept)
 
     # ---- inputs
 
@@ -79,7 +80,7 @@ class Executable:
 
     def reset_state(self) -> None:
         """Set every state to its first value."""
-        self._kept: dict[str, Any] = {s.input.name: s.first.data for s in self.optimized.state}
+        self._kept = {s.input.name: s.first.data for s in self.optimized.state}
 
     @property
     def state(self) -> dict[str, Array]:
@@ -243,8 +244,7 @@ def random_inputs(graph: Graph, batch: int = 1, seed: int = 0) -> dict[str, Any]
             raise RunError(f"cannot make an input of type {t}: its rank is not known", hint="give the inputs")
         values: dict[str, Any] = {n: batch if n in lead else 8 for d in t.shape for n in dims.symbols(d)}
         shape = tuple(dims.substitute(d, values) for d in t.shape)
-        shape = tuple(d if isinstance(d, int) else 8 for d in shape)
-        return _sample(generator, shape, t.dtype)
+        return _sample(generator, tuple(d if isinstance(d, int) else 8 for d in shape), t.dtype)
 
     return {v.name: sample(v.type) for v in graph.inputs if v.name not in states}
 

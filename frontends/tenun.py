@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import LoadError, TenunError
+from ..files import write_atomically
 from ..ir.graph import Graph
 from ..ir.text import graph_text, named_constants, parse
 from ..ir.types import DTYPES, type_of
@@ -35,22 +34,15 @@ def is_tenun(head: bytes) -> bool:
 
 
 def write(graph: Graph, path: Path) -> None:
-    """Write a graph, whole or not at all: to a temporary file beside the target, then renamed."""
+    """Write a graph, whole or not at all."""
     from safetensors import serialize
 
     tensors = {name: _entry(array) for name, array in graph.weights.items()}
     data = serialize(tensors, metadata={"format": "tenun 1", "graph": graph_text(graph)})
-    handle, temporary = tempfile.mkstemp(dir=path.resolve().parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_atomically(path, data)
 
 
-def _entry(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+def _entry(array: np.ndarray[Any, Any]) -> Any:
     t = type_of(array)
     if t.dtype.kind == "string":
         array = np.frombuffer(json.dumps(array.reshape(-1).tolist()).encode(), np.uint8)

@@ -108,7 +108,7 @@ Floats = tuple[float, ...]
 Strs = tuple[str, ...]
 Pairs = tuple[tuple[Dim, Dim], ...]
 Padding = Any
-__all__ = ["Activation", "DType", "Dim", "Dims", "Floats", "Ints", "LINEAR", "Padding", "Pairs", "Strs", "check"]
+__all__ = ["LINEAR", "Activation", "DType", "Dim", "Dims", "Floats", "Ints", "Padding", "Pairs", "Strs", "check"]
 
 
 @dataclass(frozen=True)

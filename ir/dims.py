@@ -37,7 +37,7 @@ class Call(tuple[str, "Dim", "Dim"]):
 class Expr:
     """A sum of monomials with integer coefficients; immutable, hashable, never a plain integer."""
 
-    __slots__ = ("terms", "_hash")
+    __slots__ = ("_hash", "terms")
     terms: tuple[tuple[Monomial, int], ...]
 
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
@@ -159,7 +159,9 @@ def floor_div(a: Dim, b: Dim) -> Dim:
     divisor = _terms(b)
     if len(divisor) != 1:
         return _call("//", int.__floordiv__, a, b)
-    (monomial, factor), whole, rest = divisor[0], [], []
+    monomial, factor = divisor[0]
+    whole: list[tuple[Monomial, int]] = []
+    rest: list[tuple[Monomial, int]] = []
     for term, count in _terms(a):
         left = _without(term, monomial)
         (rest if left is None or count % factor else whole).append(

@@ -25,16 +25,16 @@ Array = np.ndarray[Any, Any]
 
 
 class Use(NamedTuple):
-    """One place where a var is read: operand `index` of `node`."""
+    """One place where a var is read: operand number `place` of `node`."""
 
     node: Node
-    index: int
+    place: int
 
 
 class Var:
     """A value of the graph.  `producer` is the node that makes it (None for inputs and constants)."""
 
-    __slots__ = ("name", "type", "producer", "index", "constant", "_uses")
+    __slots__ = ("_uses", "constant", "index", "name", "producer", "type")
 
     def __init__(self, name: str, type: Type, producer: Node | None = None, index: int = 0) -> None:
         self.name, self.type, self.producer, self.index = name, type, producer, index
@@ -75,7 +75,7 @@ class Var:
 class Constant:
     """Elements of a constant: an array, or (after parsing text without the weights) only its digest."""
 
-    __slots__ = ("data", "_digest")
+    __slots__ = ("_digest", "data")
 
     def __init__(self, data: Array | None, digest: str | None = None) -> None:
         self.data, self._digest = data, digest
@@ -98,7 +98,7 @@ class Node:
     of the ONNX node, that the node came from.
     """
 
-    __slots__ = ("op", "inputs", "attrs", "dynamic", "outputs", "graphs", "source", "graph", "_previous", "_next")
+    __slots__ = ("_next", "_previous", "attrs", "dynamic", "graph", "graphs", "inputs", "op", "outputs", "source")
 
     def __init__(
         self,
@@ -116,9 +116,7 @@ class Node:
         self.graphs = graphs or {}
         self.source = source
         given = list(names)
-        self.outputs = tuple(
-            Var(given[i] if i < len(given) else op.name, t, self, i) for i, t in enumerate(types)
-        )
+        self.outputs = tuple(Var(given[i] if i < len(given) else op.name, t, self, i) for i, t in enumerate(types))
         self.graph: Graph | None = None
         self._previous: Node | None = None
         self._next: Node | None = None
@@ -220,7 +218,9 @@ class Graph:
         self.inputs.append(var)
         return var
 
-    def add_constant(self, data: Array | None, name: str = "c", *, type: Tensor | None = None, digest: str | None = None) -> Var:
+    def add_constant(
+        self, data: Array | None, name: str = "c", *, type: Tensor | None = None, digest: str | None = None
+    ) -> Var:
         """A new constant; the array is made read-only (copied if others may write to it)."""
         if data is not None:
             data = _frozen(data)

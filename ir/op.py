@@ -115,7 +115,9 @@ def op(
     assert set(traits) <= set(TRAITS), f"unknown trait in {traits}"
 
     def declare(rule: Callable[..., Any]) -> Callable[..., Any]:
-        declare_op(rule, name or rule.__name__.rstrip("_"), frozenset(traits), mixes, concrete=concrete, canonical=canonical)
+        declare_op(
+            rule, name or rule.__name__.rstrip("_"), frozenset(traits), mixes, concrete=concrete, canonical=canonical
+        )
         return rule
 
     return declare
@@ -140,7 +142,9 @@ def declare_op(
         inputs.append(Input(code.co_varnames[code.co_argcount + code.co_kwonlyargcount], variadic=True))
     defaults = rule.__kwdefaults__ or {}
     declared = {
-        k: attributes.declared(k, hints[k], defaults.get(k, attributes.REQUIRED)) for k in keywords if hints[k] != "Graph"
+        k: attributes.declared(k, hints[k], defaults.get(k, attributes.REQUIRED))
+        for k in keywords
+        if hints[k] != "Graph"
     }
     entry = Op(
         name=name,

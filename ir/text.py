@@ -183,7 +183,9 @@ def _elements_text(data: np.ndarray[Any, Any]) -> str | None:
         return json.dumps(texts) if data.ndim <= 1 and plain else None
     wide = data.astype(np.float64) if dtype.is_float else data
     text = _nested(data if dtype.name in ("f32", "f64", "f16") else wide, dtype)
-    again = np.array(json.loads(text.replace("nan", "NaN").replace("inf", "Infinity")), np.float64 if dtype.is_float else None)
+    again = np.array(
+        json.loads(text.replace("nan", "NaN").replace("inf", "Infinity")), np.float64 if dtype.is_float else None
+    )
     again = again.reshape(data.shape).astype(dtype.numpy)
     return text if again.tobytes() == data.tobytes() else None
 
@@ -341,8 +343,7 @@ class _Parser:
             return inner
         if self.take("-"):
             return -self.dim_product()
-        kind, token = self.peek()
-        if kind == "number":
+        if self.peek()[0] == "number":
             return int(self.next("number"))
         name = self.next("word", "a dimension")
         if name in ("max", "min") and self.take("("):

@@ -54,7 +54,7 @@ class DType:
     complex, string.
     """
 
-    __slots__ = ("name", "numpy_name", "kind", "bits", "_numpy")
+    __slots__ = ("_numpy", "bits", "kind", "name", "numpy_name")
 
     def __init__(self, name: str, numpy_name: str, kind: str, bits: int) -> None:
         self.name, self.numpy_name, self.kind, self.bits = name, numpy_name, kind, bits
@@ -168,6 +168,11 @@ class Sequence:
 
     element: Type
 
+    @staticmethod
+    def of(element: Type) -> Sequence:
+        """A type of the same kind with another element."""
+        return Sequence(element)
+
     def __str__(self) -> str:
         return f"seq<{self.element}>"
 
@@ -177,6 +182,11 @@ class Optional:
     """A value that may be absent."""
 
     element: Type
+
+    @staticmethod
+    def of(element: Type) -> Optional:
+        """A type of the same kind with another element."""
+        return Optional(element)
 
     def __str__(self) -> str:
         return f"optional<{self.element}>"
@@ -201,7 +211,7 @@ def map_dims(t: Type, change: Callable[[Dim], Dim]) -> Type:
     """The type with every dimension changed."""
     if isinstance(t, Tensor):
         return Tensor(t.dtype, None if t.shape is None else tuple(change(d) for d in t.shape))
-    return type(t)(map_dims(t.element, change))
+    return t.of(map_dims(t.element, change))
 
 
 def fits(general: Type, special: Type) -> bool:
@@ -220,7 +230,8 @@ def join(a: Type, b: Type) -> Type:
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         if type(a) is not type(b):
             raise ShapeError(f"no common type of {a} and {b}")
-        return type(a)(join(a.element, b.element))  # type: ignore[union-attr, arg-type]
+        assert not isinstance(a, Tensor) and not isinstance(b, Tensor)
+        return a.of(join(a.element, b.element))
     if a.dtype is not b.dtype:
         raise ShapeError(f"no common type of {a} and {b}")
     if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):

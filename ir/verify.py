@@ -54,7 +54,9 @@ def _verify_node(graph: Graph, node: Node, defined: set[Var]) -> None:
         raise GraphError(f"attributes or subgraphs {sorted(given ^ set(node.op.attributes))} are not as declared")
     for sub in node.graphs.values():
         verify(sub)
-    types = infer(node.op, tuple(v and v.type for v in node.inputs), node.attrs, node.dynamic, node.graphs)
+    types = infer(
+        node.op, tuple(None if v is None else v.type for v in node.inputs), node.attrs, node.dynamic, node.graphs
+    )
     stored = tuple(v.type for v in node.outputs)
     if types != stored:
         raise GraphError(f"stored types {', '.join(map(str, stored))}, but the rule says {', '.join(map(str, types))}")

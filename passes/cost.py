@@ -32,7 +32,7 @@ def _conv_transpose(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
 
 
 def _pool(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
-    return math.prod(shape(node.outputs[0])) * math.prod(node.attrs["window"])
+    return math.prod(shape(node.outputs[0])) * int(math.prod(node.attrs["window"]))
 
 
 def _recurrent(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:

@@ -55,7 +55,7 @@ def _settle_attributes(graph: Graph, node: Node) -> int:
 
 def _refine(node: Node) -> int:
     try:
-        types = infer(node.op, tuple(v and v.type for v in node.inputs), node.attrs, node.dynamic)
+        types = infer(node.op, tuple(None if v is None else v.type for v in node.inputs), node.attrs, node.dynamic)
     except TenunError as error:
         raise error.at(node=node.source or None, op=node.op.name) from None
     changes = 0

@@ -157,7 +157,12 @@ def _permute_rows(b: Builder, m: Match) -> Var:
 def _flatten_rules() -> list[Rule]:
     heads = ("(%f, @w)", "(%f, @w, %b)")
     return [
-        rule("flatten of a transpose", f"%t = transpose(%x); %f = reshape(%t); %y = matmul{head}", _permute_rows, when=_flattens)
+        rule(
+            "flatten of a transpose",
+            f"%t = transpose(%x); %f = reshape(%t); %y = matmul{head}",
+            _permute_rows,
+            when=_flattens,
+        )
         for head in heads
     ]
 

@@ -142,7 +142,9 @@ def _match_line(match: Match, lines: Sequence[Statement], i: int, node: Node) ->
     line = lines[i]
     if not line.admits(node) or node.dynamic or len(line.results) > len(node.outputs):
         return
-    start = Match(match.graph, {**match.vars, **dict(zip(line.results, node.outputs))}, {**match.nodes, line.results[0]: node})
+    start = Match(
+        match.graph, {**match.vars, **dict(zip(line.results, node.outputs))}, {**match.nodes, line.results[0]: node}
+    )
     for operands in _orders(node):
         padded = (*line.operands, *(None,) * (len(operands) - len(line.operands)))
         if len(padded) == len(operands):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ir import dims
 from ..ir.builder import Builder
 from ..ir.graph import Graph, Var
 from .manager import Context, register
@@ -26,6 +27,8 @@ def _one_transpose(b: Builder, m: Match) -> Var:
 
 def _moves_only_ones(m: Match) -> bool:
     """Whether the axes that are longer than 1 keep their order: such a transpose is a reshape."""
+    if not _known_shape(m):
+        return False
     shape, perm = m["%x"].shape, m.nodes["%y"].attrs["perm"]
     long = [p for p in perm if shape[p] != 1]
     return long == sorted(long) and not _identity_perm(m)
@@ -39,9 +42,25 @@ def _no_padding(m: Match) -> bool:
     return all(p == (0, 0) for p in m.nodes["%y"].attrs["pads"])
 
 
+def _is_known(var: Var) -> bool:
+    shape = var.tensor.shape
+    return shape is not None and all(map(dims.known, shape))
+
+
 def _known_shape(m: Match) -> bool:
-    t = m["%y"].tensor
-    return t.shape is not None and "?" not in map(str, t.shape)
+    return _is_known(m["%y"])
+
+
+def _known_result(m: Match) -> bool:
+    return _is_known(m["%z"])
+
+
+def _keeps_known_shape(m: Match) -> bool:
+    return _known_shape(m) and m["%y"].type == m["%x"].type
+
+
+def _one_reshape(b: Builder, m: Match) -> Var:
+    return b.reshape(m["%x"], shape=m["%z"].shape)  # type: ignore[no-any-return]
 
 
 _ACTIVATION_TWICE = [
@@ -64,19 +83,17 @@ RULES = [
     rule("pow 1", "%y = pow(%x, 1)", "%x", when=_same_type("%y", "%x")),
     rule("cast to itself", "%y = cast(%x)", "%x", when=_same_type("%y", "%x")),
     # movements that move nothing
-    rule("reshape to itself", "%y = reshape(%x)", "%x", when=lambda m: _known_shape(m) and m["%y"].type == m["%x"].type),
-    rule("expand to itself", "%y = expand(%x)", "%x", when=lambda m: _known_shape(m) and m["%y"].type == m["%x"].type),
+    rule("reshape to itself", "%y = reshape(%x)", "%x", when=_keeps_known_shape),
+    rule("expand to itself", "%y = expand(%x)", "%x", when=_keeps_known_shape),
     rule("transpose by identity", "%y = transpose(%x)", "%x", when=_identity_perm),
     rule("concat of one", "%y = concat(%x)", "%x"),
     rule("pad by nothing", "%y = pad(%x)", "%x", when=_no_padding),
     rule("pad by nothing, with a value", "%y = pad(%x, %v)", "%x", when=_no_padding),
-    rule("slice of everything", "%y = slice(%x)", "%x",
-         when=lambda m: _known_shape(m) and m["%y"].type == m["%x"].type and not _flips(m)),
+    rule("slice of everything", "%y = slice(%x)", "%x", when=lambda m: _keeps_known_shape(m) and not _flips(m)),
     # movements in a row
     rule("transpose twice", "%y = transpose(%x); %z = transpose(%y)", _one_transpose, shared=True),
-    rule("transpose of ones", "%y = transpose(%x)", _as_reshape, when=lambda m: _known_shape(m) and _moves_only_ones(m)),
-    rule("reshape twice", "%y = reshape(%x); %z = reshape(%y)",
-         lambda b, m: b.reshape(m["%x"], shape=m["%z"].shape), when=lambda m: "?" not in map(str, m["%z"].shape), shared=True),
+    rule("transpose of ones", "%y = transpose(%x)", _as_reshape, when=_moves_only_ones),
+    rule("reshape twice", "%y = reshape(%x); %z = reshape(%y)", _one_reshape, when=_known_result, shared=True),
     rule("squeeze", "%y = squeeze(%x)", _as_reshape, when=_known_shape),
     rule("unsqueeze", "%y = unsqueeze(%x)", _as_reshape, when=_known_shape),
 ]  # fmt: skip

@@ -41,7 +41,7 @@ ALLOWED_ABOVE = {"cli": {"typer"}, "frontends/keras": {"h5py"}, "frontends/onnx"
 
 
 def modules() -> list[Path]:
-    parts = {name for name in LAYERS}
+    parts = set(LAYERS)
     return sorted(p for p in ROOT.rglob("*.py") if p.relative_to(ROOT).parts[0].removesuffix(".py") in parts)
 
 
@@ -80,9 +80,7 @@ def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
     assert foreign <= allowed, f"{path.relative_to(ROOT)} imports {foreign - allowed} at its top"
 
 
-HEAVY = (
-    "onnx h5py networkx rich typer safetensors threadpoolctl ml_dtypes tensorflow keras sklearn matplotlib scipy"
-)
+HEAVY = "onnx h5py networkx rich typer safetensors threadpoolctl ml_dtypes tensorflow keras sklearn matplotlib scipy"
 
 
 def test_importing_tenun_imports_nothing_heavy() -> None:
@@ -112,7 +110,9 @@ def test_every_op_has_a_row_in_every_table(capsys: pytest.CaptureFixture[str]) -
     concerns = {"doc": {n for n, op in OPS.items() if op.doc}, "kernel": set(KERNELS), "gradient": set(RULES)}
     print(f"{'op':<24}{'family':<14}" + "".join(f"{c:<10}" for c in concerns))
     for name, op in sorted(OPS.items(), key=lambda item: (item[1].family, item[0])):
-        print(f"{name:<24}{op.family:<14}" + "".join(f"{'x' if name in rows else '-':<10}" for rows in concerns.values()))
+        print(
+            f"{name:<24}{op.family:<14}" + "".join(f"{'x' if name in rows else '-':<10}" for rows in concerns.values())
+        )
     assert set(KERNELS) == set(OPS) - set(DECLARED_HOLES["kernel"])
     assert concerns["doc"] == set(OPS)
     # gradients come with the training issue: what is there must belong to an op

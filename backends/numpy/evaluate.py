@@ -22,7 +22,9 @@ from .registry import KERNELS, Array, Kernel, Step
 def kernel_of(op: Op) -> Kernel:
     """The row of the table of kernels; UnsupportedError where there is none."""
     if op.name not in KERNELS:
-        raise UnsupportedError(f"op {op.name} has no NumPy kernel", op=op.name, hint="add a row in backends/numpy/kernels")
+        raise UnsupportedError(
+            f"op {op.name} has no NumPy kernel", op=op.name, hint="add a row in backends/numpy/kernels"
+        )
     return KERNELS[op.name]
 
 

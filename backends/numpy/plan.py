@@ -305,5 +305,3 @@ def _store(call: Callable[[], Any], outs: Sequence[Array | None], many: bool) ->
     results = call()
     for out, result in zip(outs, results if many else (results,)):
         _store_one(out, result)
-
-

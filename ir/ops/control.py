@@ -68,7 +68,10 @@ def scan(
         count = dims.unify(count, x.dims[axis_of(axis, x.rank)])
     results = body.outputs[carried:]
     require(len(results) == len(output_axes), f"{len(results)} results, {len(output_axes)} output axes")
-    return (*(v.type for v in body.inputs[:carried]), *(_stacked(v.type, count, a) for v, a in zip(results, output_axes)))
+    return (
+        *(v.type for v in body.inputs[:carried]),
+        *(_stacked(v.type, count, a) for v, a in zip(results, output_axes)),
+    )
 
 
 def _stacked(t: Type, count: Dim, axis: int) -> Type:
@@ -107,7 +110,11 @@ def _if_types(operands: list[Any], attrs: dict[str, Any], graphs: dict[str, Grap
     return {name: list(operands[1:]) for name in graphs}
 
 
-BODY_TYPES: dict[str, Callable[..., dict[str, list[Type]]]] = {"if": _if_types, "loop": _loop_types, "scan": _scan_types}
+BODY_TYPES: dict[str, Callable[..., dict[str, list[Type]]]] = {
+    "if": _if_types,
+    "loop": _loop_types,
+    "scan": _scan_types,
+}
 
 
 def stable_types(body: Graph, given: list[Type], carried: range, first_output: int) -> list[Type]:
@@ -132,7 +139,9 @@ def trace(name: str, body: Callable[..., list[Var]], args: list[tuple[str, Type]
     return builder.outputs(*body(builder, *inputs))
 
 
-def control_node(b: Builder, name: str, operands: list[Var | None], attrs: dict[str, Any], graphs: dict[str, Graph]) -> Node:
+def control_node(
+    b: Builder, name: str, operands: list[Var | None], attrs: dict[str, Any], graphs: dict[str, Graph]
+) -> Node:
     """An `if`, `loop` or `scan` node, its subgraphs rebuilt for the types of the operands."""
     declared = BODY_TYPES[name]([None if v is None else v.type for v in operands], attrs, graphs)
     narrowed = {k: rebuild(g, {v.name: t for v, t in zip(g.inputs, declared[k])}) for k, g in graphs.items()}

@@ -66,7 +66,10 @@ def window_places(
         extent = effective(k, dilation)
         extra = {"valid": 0, "causal": extent - 1}[padding] if isinstance(padding, str) else sum(padding[i])
         room = size + extra - extent
-        require(not isinstance(room, int) or room >= 0 or size == 0, f"a window of {extent} is larger than axis {i} ({size} + {extra})")
+        require(
+            not isinstance(room, int) or room >= 0 or size == 0,
+            f"a window of {extent} is larger than axis {i} ({size} + {extra})",
+        )
         places = dims.ceil_div(room, stride) + 1 if ceil_mode else room // stride + 1
         out.append(_no_empty_window(places, size, padding, i, stride) if ceil_mode else places)
     return tuple(out)
@@ -111,7 +114,9 @@ def conv(
     check_windows(spatial, strides, dilations)
     kernel, (per_group, filters) = w.dims[:-2], w.dims[-2:]
     require(dims.is_number(kernel), "the kernel's size is not known")
-    require(groups > 0 and (not isinstance(filters, int) or filters % groups == 0), f"{filters} filters in {groups} groups")
+    require(
+        groups > 0 and (not isinstance(filters, int) or filters % groups == 0), f"{filters} filters in {groups} groups"
+    )
     require_dim(x.dims[-1], per_group * groups, "the number of channels of x")
     places = window_places(x.dims[1:-1], kernel, strides, dilations, padding)  # type: ignore[arg-type]
     if bias is not None:

@@ -74,15 +74,12 @@ def _same(x: Tensor) -> Tensor:
     return Tensor(x.dtype, x.shape)
 
 
-
 def _unary_rule(x: Tensor, **attrs: Any) -> Tensor:
     return Tensor(x.dtype, x.shape)
 
 
 for _name, (_formula, _attrs) in UNARY.items():
-    _extra = {
-        k: Attribute(k, "bool" if isinstance(v, bool) else "float", v is None, v) for k, v in _attrs.items()
-    }
+    _extra = {k: Attribute(k, "bool" if isinstance(v, bool) else "float", v is None, v) for k, v in _attrs.items()}
     _unary_rule.__annotations__ = {"x": "Tensor", "return": "Tensor"}
     declare_op(
         _unary_rule, _name, frozenset({"elementwise", "activation"}), extra=_extra, doc=f"{_name}(x) = {_formula}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ...errors import ShapeError
 from ..attributes import Dim
 from ..dims import UNKNOWN
 from ..op import axis_of, op, require, same_dtype, shape_text
@@ -44,8 +45,9 @@ def gather_elements(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
 def gather_nd(x: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
     """Slices of x; the last axis of indices holds their places in the axes after the first batch_dims."""
     depth = indices.dims[-1]
-    require(isinstance(depth, int) and depth + batch_dims <= x.rank, f"indices {indices} do not fit {x}")
-    return Tensor(x.dtype, (*indices.dims[:-1], *x.dims[batch_dims + depth :]))  # type: ignore[operator]
+    if not isinstance(depth, int) or depth + batch_dims > x.rank:
+        raise ShapeError(f"indices {indices} do not fit {x}")
+    return Tensor(x.dtype, (*indices.dims[:-1], *x.dims[batch_dims + depth :]))
 
 
 @op()
@@ -77,8 +79,9 @@ def top_k(x: Tensor, *, k: Dim, axis: int = -1, largest: bool = True, sorted: bo
     """The k largest (smallest) elements along an axis in order, and their places; the earlier wins a tie."""
     a = axis_of(axis, x.rank)
     shape = (*x.dims[:a], k, *x.dims[a + 1 :])
-    require(not isinstance(k, int) or not isinstance(x.dims[a], int) or k <= x.dims[a],
-            f"k = {k} is more than axis {axis} of {shape_text(x.shape)} holds")  # fmt: skip
+    length = x.dims[a]
+    fits = not isinstance(k, int) or not isinstance(length, int) or k <= length
+    require(fits, f"k = {k} is more than axis {axis} of {shape_text(x.shape)} holds")
     return Tensor(x.dtype, shape), Tensor(i64, shape)
 
 
@@ -112,5 +115,3 @@ def unique(x: Tensor, *, axis: int | None = None, sorted: bool = True) -> tuple[
         return Tensor(x.dtype, (UNKNOWN,)), counts, counts, counts
     a = axis_of(axis, x.rank)
     return Tensor(x.dtype, (*x.dims[:a], UNKNOWN, *x.dims[a + 1 :])), counts, counts, counts
-
-

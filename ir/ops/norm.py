@@ -14,7 +14,14 @@ def _axis(rank: int, *, axis: int) -> tuple[int]:
 
 @op("permutes", mixes=lambda rank, *, axis, epsilon: ())
 def batch_norm(
-    x: Tensor, scale: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, *, axis: int = -1, epsilon: float
+    x: Tensor,
+    scale: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    *,
+    axis: int = -1,
+    epsilon: float,
 ) -> Tensor:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias with given statistics: one number a place of `axis`."""
     a = axis_of(axis, x.rank)

@@ -77,5 +77,3 @@ def cumprod(x: Tensor, *, axis: int, exclusive: bool = False, reverse: bool = Fa
     """Running products along an axis; exclusive: without the element itself; reverse: from the end."""
     axis_of(axis, x.rank)
     return Tensor(x.dtype, x.shape)
-
-

@@ -10,7 +10,9 @@ from ..types import DType, Sequence, Tensor, i64
 
 
 def _elements(sequence: Sequence) -> Tensor:
-    require(isinstance(sequence, Sequence) and isinstance(sequence.element, Tensor), f"{sequence} is no list of tensors")
+    require(
+        isinstance(sequence, Sequence) and isinstance(sequence.element, Tensor), f"{sequence} is no list of tensors"
+    )
     return sequence.element  # type: ignore[return-value]
 
 

@@ -250,8 +250,9 @@ def size(x: Tensor) -> Tensor:
 @op()
 def fill(value: Tensor, *, shape: Dims) -> Tensor:
     """A tensor of the given shape with every element equal to `value` (a tensor of one element)."""
-    small = len(shape) == 1 and isinstance(shape[0], int) and shape[0] <= 64 and value.value is not None
-    return Tensor(value.dtype, tuple(shape), value.value * shape[0] if small else None)  # type: ignore[operator]
+    count = shape[0] if len(shape) == 1 else None
+    known = value.value * count if isinstance(count, int) and count <= 64 and value.value is not None else None
+    return Tensor(value.dtype, tuple(shape), known)
 
 
 @op()

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from tenun.passes.memory import ALIGN, Buffer, aligned, plan_memory
 
 buffers = st.lists(
-    st.builds(lambda size, first, length: Buffer(size, first, first + length), st.integers(0, 5000), st.integers(0, 30), st.integers(0, 9)),
+    st.builds(
+        lambda size, first, length: Buffer(size, first, first + length),
+        st.integers(0, 5000),
+        st.integers(0, 30),
+        st.integers(0, 9),
+    ),
     max_size=40,
 )
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - the texts of graphs are wide
 """Every pass on text: the graph before, the nodes after, and the same outputs."""
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def graph_of(body: str, out: str) -> Graph:
             shape = tuple(int(d) for d in t[4:-1].split(","))
             weights[name[1:]] = generator.uniform(0.5, 1.5, shape).astype(np.float32)
             lines.append(f"  {name}: {t} = sha256:0")
-    return parse(HEAD.format(out=out, body="\n".join(lines + ["  " + b.strip() for b in body.strip().splitlines()])), weights)
+    return parse(
+        HEAD.format(out=out, body="\n".join(lines + ["  " + b.strip() for b in body.strip().splitlines()])), weights
+    )
 
 
 def optimized(graph: Graph, *passes: str) -> Graph:
