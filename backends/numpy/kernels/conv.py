@@ -1,0 +1,504 @@
+"""Convolutions over channels-last arrays, with any number of spatial axes.
+
+Both ops are sums of products of windows with weights.  A convolution is one `Part`; a transposed convolution is one
+Part for each phase of its output (the elements whose places are equal modulo the strides), each of them a plain
+convolution of stride 1 with some of the taps.  How a Part is computed is a row of ALGORITHMS.
+
+All algorithms work on blocks of output rows that stay in the cache together with what they are computed from, and
+give each block its bias, residual and activation while it is hot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from math import ceil, gcd, prod
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from ..registry import Array, Step, is_constant, kernel
+from .elementwise import activate
+
+Scratch = Callable[..., Array]
+Block = tuple[slice, ...]
+Apply = Callable[[Array, Array, "Array | None"], list[Step]]  # (source, out, residual) -> steps
+
+BLOCK_BYTES = 1 << 20  # patches of a block: fit L2
+BLOCK_ROWS = 64  # but a product of fewer rows than this is slow
+PADDED_BYTES = 1 << 19  # padded images made at once
+DEPTHWISE_ELEMENTS = 1 << 16  # output elements of a depthwise block
+DEPTHWISE_ROW = 1 << 14  # of the row that its weights are repeated to
+TILE_ELEMENTS = 1 << 12  # of a repeated bias: fits L1
+GROUP_CHANNELS = 32  # groups of fewer channels are merged, up to this many
+
+
+@kernel
+def conv(
+    x: Array,
+    w: Array,
+    bias: Array | None,
+    residual: Array | None,
+    *,
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    groups: int,
+    activation: Any,
+    out: Array,
+    scratch: Scratch,
+) -> list[Step]:
+    """out[n, s, o] = activation(bias[o] + residual[n, s, o] + Σ x[n, s·stride + k·dilation - before, c] w[k, c, o]).
+
+    x (N, *S, C), w (*K, C/groups, O), bias (O), residual and out (N, *S_out, O).  Group g is the g-th run of
+    C/groups channels of x and the g-th run of O/groups channels of out.
+    """
+    *taps, outs = w.shape
+    weights = w.reshape(*taps, groups, outs // max(groups, 1))
+    part = Part(weights, (0,) * len(strides), strides, dilations, (slice(None),) * len(strides))
+    return _bind(x, [part], bias, residual, padding, activation, out, scratch)
+
+
+@kernel
+def conv_transpose(
+    x: Array,
+    w: Array,
+    bias: Array | None,
+    *,
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    output_padding: tuple[int, ...],
+    groups: int,
+    activation: Any,
+    out: Array,
+    scratch: Scratch,
+) -> list[Step]:
+    """out[n, s·stride + k·dilation - before, o] += x[n, s, c] w[k, c, o], starting from bias; then the activation.
+
+    x (N, *S, C), w (*K, C, O/groups), bias (O), out (N, *S_out, O) with
+    S_out = (S - 1)·stride + (K - 1)·dilation + 1 + output_padding - before - after.
+    """
+    *taps, channels, outs = w.shape
+    weights = np.swapaxes(w.reshape(*taps, groups, channels // groups, outs), -3, -2)
+    crops = [before for before, _ in padding]
+    axes = [_phases(*axis) for axis in zip(taps, out.shape[1:], strides, dilations, crops)]
+    before = [max(0, *(-phase.first for phase in axis)) if axis else 0 for axis in axes]
+    after = [max([0, *(p.last - size + 1 for p in axis)]) for axis, size in zip(axes, x.shape[1:])]
+    parts = [
+        Part(
+            weights[tuple(phase.taps for phase in phases)],
+            tuple(phase.first + b for phase, b in zip(phases, before)),
+            (1,) * len(taps),
+            tuple(phase.dilation for phase in phases),
+            tuple(phase.place for phase in phases),
+        )
+        for phases in product(*axes)
+    ]
+    return _bind(x, parts, bias, None, tuple(zip(before, after)), activation, out, scratch)
+
+
+# ---- what is computed ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """out[:, *place] = the windows of the padded input, from `origin` on, times weights (*K, C/G, G, O/G)."""
+
+    weights: Array
+    origin: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    place: Block
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        return tuple(self.weights.shape[:-3])
+
+    def windows(self, source: Array, spatial: Sequence[int]) -> Array:
+        """The elements that meet each tap, as a view (N, *spatial, *K, C) of source (N, *S, C)."""
+        return _windows(source, spatial, self.taps, self.strides, self.dilations)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One axis of a phase of a transposed convolution: the elements of the output at `place`.
+
+    The t-th of them meets x[first + t + m·dilation] with the m-th of `taps`, a slice that runs down the kernel.
+    Together they meet the elements of x from `first` to `last`.
+    """
+
+    place: slice
+    taps: slice
+    first: int
+    last: int
+    dilation: int
+
+
+def _phases(kernel: int, size: int, stride: int, dilation: int, before: int) -> list[Phase]:
+    """The phases of one axis of a transposed convolution, whose output has `size` elements.
+
+    Element q of the output meets tap k at x[(q + before - k·dilation) / stride], where that is whole.
+    """
+    apart = stride // gcd(stride, dilation)  # between taps of the same phase
+    step = apart * dilation // stride
+    found = []
+    for q in range(min(stride, size)):
+        place = slice(q, None, stride)
+        taps = [k for k in range(kernel) if (q + before - k * dilation) % stride == 0]
+        if not taps:
+            found.append(Phase(place, slice(0, 0), 0, 0, 1))
+            continue
+        down = slice(taps[-1], taps[0] - 1 if taps[0] else None, -apart)
+        first = (q + before - taps[-1] * dilation) // stride
+        last = first + ceil((size - q) / stride) - 1 + (len(taps) - 1) * step
+        found.append(Phase(place, down, first, last, step))
+    return found
+
+
+def _windows(
+    source: Array, spatial: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> Array:
+    """A view (N, *spatial, *kernel, *rest) of source (N, *S, *rest): what each tap meets at each place."""
+    end = len(spatial) + 1
+    step, over = source.strides[1:end], source.strides[end:]
+    return as_strided(
+        source,
+        (source.shape[0], *spatial, *kernel, *source.shape[end:]),
+        (
+            source.strides[0],
+            *(a * b for a, b in zip(step, strides)),
+            *(a * b for a, b in zip(step, dilations)),
+            *over,
+        ),
+    )
+
+
+def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What products of a dtype are computed in: itself where BLAS knows it or it is wider, otherwise float32."""
+    return dtype if dtype.kind in "fc" and dtype.itemsize >= 4 else np.dtype(np.float32)
+
+
+def blocks(shape: Sequence[int], limit: int) -> Iterator[Block]:
+    """Cut an array into blocks of at most `limit` elements (and at least one), each contiguous in row-major order."""
+    axis = next(a for a in range(len(shape)) if prod(shape[a + 1 :]) <= max(limit, 1))
+    length = shape[axis]
+    pieces = ceil(length / max(1, limit // max(1, prod(shape[axis + 1 :]))))
+    step = ceil(length / max(pieces, 1))
+    for outer in np.ndindex(*shape[:axis]):
+        for start in range(0, length, max(step, 1)):
+            inner = (slice(0, size) for size in shape[axis + 1 :])
+            yield *(slice(i, i + 1) for i in outer), slice(start, min(start + step, length)), *inner
+
+
+# ---- binding -------------------------------------------------------------------------------------------------
+
+
+def _bind(
+    x: Array,
+    parts: list[Part],
+    bias: Array | None,
+    residual: Array | None,
+    padding: tuple[tuple[int, int], ...],
+    activation: Any,
+    out: Array,
+    scratch: Scratch,
+) -> list[Step]:
+    if out.size == 0:
+        return []
+    layer = Layer(bias, residual, activation, out, scratch)
+    steps: list[Step] = []
+    bound: list[Apply] = []
+    for images, source, copies in _sources(x, padding, layer.dtype, scratch):
+        sources = [_inside(source, [slice(start, None) for start in part.origin]) for part in parts]
+        targets = [_inside(out[images], part.place) for part in parts]
+        if not bound:
+            bound = [_algorithm(*given)(*given, layer) for given in zip(parts, sources, targets)]
+        steps += copies
+        for apply, origin, target in zip(bound, sources, targets):
+            steps += apply(origin, target, None if residual is None else residual[images])
+    return layer.prologue + steps
+
+
+def _sources(
+    x: Array, padding: tuple[tuple[int, int], ...], dtype: np.dtype[Any], scratch: Scratch
+) -> Iterator[tuple[slice, Array, list[Step]]]:
+    """Groups of images: which, the padded array in the dtype of computing, and the steps that make it."""
+    if x.dtype == dtype and not any(map(any, padding)):
+        yield slice(None), x, []
+        return
+    spatial = [before + size + after for size, (before, after) in zip(x.shape[1:], padding)]
+    image = prod(spatial) * x.shape[-1] * dtype.itemsize
+    count = min(len(x), max(1, PADDED_BYTES // max(image, 1)))
+    buffer = scratch((count, *spatial, x.shape[-1]), dtype)
+    inside = [slice(before, before + size) for size, (before, _) in zip(x.shape[1:], padding)]
+    steps: list[Step] = [partial(border.fill, 0) for border in _borders(buffer, padding)]
+    for first in range(0, len(x), count):
+        images = slice(first, min(first + count, len(x)))
+        source = buffer[: images.stop - first]
+        steps.append(partial(np.copyto, _inside(source, inside), x[images], casting="unsafe"))
+        yield images, source, steps
+        steps = []  # the borders stay zero during the step
+
+
+def _inside(images: Array, places: Sequence[slice]) -> Array:
+    """images[:, *places]."""
+    return images[(slice(None),) + tuple(places)]
+
+
+def _borders(padded: Array, padding: tuple[tuple[int, int], ...]) -> Iterator[Array]:
+    for axis, (before, after) in enumerate(padding, 1):
+        along = np.moveaxis(padded, axis, 0)
+        if before:
+            yield along[:before]
+        if after:
+            yield along[-after:]
+
+
+class Memory:
+    """The arrays of a step that are neither operands nor results, in the dtype of computing."""
+
+    def __init__(self, dtype: np.dtype[Any], scratch: Scratch):
+        self.dtype = dtype
+        self.prologue: list[Step] = []  # packs weights that are no constants, at the start of each run
+        self._scratch = scratch
+        self._buffers: dict[str, Array] = {}
+
+    def packed(self, source: Array, shape: Sequence[int], fill: Callable[[Array], Any]) -> Array:
+        """An array made from source by `fill`: now if source is a constant, otherwise at the start of each run."""
+        if is_constant(source):
+            array = np.empty(shape, self.dtype)
+            fill(array)
+            array.flags.writeable = False
+            return array
+        array = self._scratch(tuple(shape), self.dtype)
+        self.prologue.append(partial(fill, array))
+        return array
+
+    def work(self, role: str, shape: Sequence[int]) -> Array:
+        """Working memory for a while: the next array asked for in the same role may overlap."""
+        size = prod(shape)
+        if role not in self._buffers or self._buffers[role].size < size:
+            self._buffers[role] = self._scratch((size,), self.dtype)
+        return self._buffers[role][:size].reshape(shape)
+
+
+class Layer(Memory):
+    """What the parts of a convolution share: memory, and what follows the sums of products."""
+
+    def __init__(self, bias: Array | None, residual: Array | None, activation: Any, out: Array, scratch: Scratch):
+        super().__init__(compute_dtype(out.dtype), scratch)
+        self._outs = out.shape[-1]
+        self._bias = None if bias is None else self._repeated(bias, np.positive)
+        self._floor: Array | None = None
+        self._floor_first = False
+        self._activate = None
+        if activation.name == "relu" and not activation.attrs:
+            self._floor_first = bias is not None and residual is None
+            if bias is not None and residual is None:
+                self._floor = self._repeated(bias, np.negative)
+            else:
+                self._floor = self._repeated(np.broadcast_to(np.float32(0), self._outs), np.positive)
+        else:
+            self._activate = activate(activation)
+        self.epilogue = any(part is not None for part in (bias, residual, self._floor, self._activate))
+
+    def _repeated(self, row: Array, call: np.ufunc) -> Array:
+        """call(row) over and over: NumPy is much faster on two long arrays than on a long one and a row or a number."""
+        repeat = max(1, TILE_ELEMENTS // self._outs)
+        return self.packed(row, (repeat, self._outs), lambda rows: call(row, out=rows, casting="unsafe"))
+
+    def block(
+        self, out: Array, residual: Array | None, block: Block, compute: Callable[[Array], list[Step]]
+    ) -> list[Step]:
+        """Steps for a block of the output, from those that `compute` gives for the sums (rows, O)."""
+        part = out[block]
+        whole = part.flags.c_contiguous and part.dtype == self.dtype
+        sums = part if whole else self.work("sums", part.shape)
+        rows = sums.reshape(-1, self._outs)
+        steps = compute(rows) + self._finish(rows, sums, None if residual is None else residual[block])
+        return steps if whole else [*steps, partial(np.copyto, part, sums, casting="unsafe")]
+
+    def _finish(self, rows: Array, sums: Array, residual: Array | None) -> list[Step]:
+        """Bias, residual and activation; sums is rows in the shape of residual."""
+        repeat = next(r for r in range(max(1, TILE_ELEMENTS // self._outs), 0, -1) if len(rows) % r == 0)
+        long = rows.reshape(-1, repeat * self._outs)
+
+        def with_row(call: np.ufunc, repeated: Array | None) -> list[Step]:
+            return [] if repeated is None else [partial(call, long, repeated[:repeat].reshape(-1), out=long)]
+
+        bias, floor = with_row(np.add, self._bias), with_row(np.maximum, self._floor)
+        if self._floor_first:  # relu(sums + bias) = max(sums, -bias) + bias
+            return floor + bias + self._activated(rows)
+        added = [] if residual is None else [partial(np.add, sums, residual, out=sums, casting="unsafe")]
+        return bias + added + floor + self._activated(rows)
+
+    def _activated(self, rows: Array) -> list[Step]:
+        return [partial(self._activate, rows)] if self._activate else []
+
+
+# ---- algorithms ----------------------------------------------------------------------------------------------
+
+
+def _is_depthwise(part: Part, source: Array, out: Array) -> bool:
+    channels, groups, outs = part.weights.shape[-3:]
+    return bool(channels == 1 and groups > 1 and outs <= 4)
+
+
+def _depthwise(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
+    """Each channel by itself: multiply-adds over long rows (the last axis and the channels), with repeated weights.
+
+    einsum is the one NumPy function that adds products without storing them; it wants long inner loops.
+    """
+    groups, outs = part.weights.shape[-2:]
+    spatial, channels = out.shape[1:-1], groups * outs
+    width = max(1, min(spatial[-1], DEPTHWISE_ROW // channels))
+    limit = DEPTHWISE_ELEMENTS // channels if width == spatial[-1] else width
+
+    def fill(tile: Array) -> None:
+        np.copyto(tile, part.weights, casting="unsafe")
+
+    tile = layer.packed(part.weights, (*part.taps, width, groups, outs), fill).reshape(*part.taps, width * channels)
+    over, taps = "abcd"[: len(spatial)], "klmn"[: len(spatial)]
+    formula = f"{over}{taps}z,{taps}z->{over}z"
+
+    def sums(given: Array, out: Array) -> list[Step]:
+        rows = out.reshape(*given.shape[: len(spatial)], given.shape[-1])
+        return [partial(np.einsum, formula, given, tile[..., : given.shape[-1]], out=rows)]
+
+    def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
+        rows, steps = _rows_by_tap(part, source, spatial[-1], outs, layer)
+        windows = _windows(rows, spatial[:-1], part.taps[:-1], part.strides[:-1], part.dilations[:-1])
+        for block in blocks(out.shape[:-1], max(width, limit)):
+            *over, along = block
+            given = windows[tuple(over)][..., along.start * channels : along.stop * channels]
+            steps += layer.block(out, residual, block, partial(sums, given))
+        return steps
+
+    return apply
+
+
+def _rows_by_tap(part: Part, source: Array, width: int, outs: int, layer: Layer) -> tuple[Array, list[Step]]:
+    """(N, *S[:-1], K, width·C·outs): what each tap of the last axis meets, in a row, each channel `outs` times."""
+    windows = np.moveaxis(
+        as_strided(
+            source,
+            (*source.shape[:-2], width, part.taps[-1], source.shape[-1]),
+            (
+                *source.strides[:-2],
+                source.strides[-2] * part.strides[-1],
+                source.strides[-2] * part.dilations[-1],
+                source.strides[-1],
+            ),
+        ),
+        -2,
+        -3,
+    )
+    shape = (*windows.shape[:-2], width * source.shape[-1] * outs)
+    if outs == 1:
+        try:
+            return windows.reshape(shape, copy=False), []
+        except ValueError:
+            pass
+    rows = layer.work("rows", (*windows.shape, outs))
+    return rows.reshape(shape), [partial(np.copyto, rows, windows[..., None])]
+
+
+def _is_matrix(part: Part, source: Array, out: Array) -> bool:
+    return part.weights.shape[-2] == 1 and _matrix(part, source, out) is not None
+
+
+def _matrix(part: Part, source: Array, out: Array) -> Array | None:
+    """The windows as rows of a matrix that BLAS can read in place, if they are: 1×1, or a kernel as large as x."""
+    windows = part.windows(source, out.shape[1:-1])
+    rows, columns = prod(out.shape[:-1]), prod(part.weights.shape[:-2])
+    try:
+        matrix = windows.reshape(rows, columns, copy=False)
+    except ValueError:
+        return None
+    row, element = matrix.strides
+    in_place = element == matrix.itemsize and (rows == 1 or row >= columns * element)
+    return matrix if in_place else None
+
+
+def _in_place(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
+    """One product; where something follows it, in blocks, so that it finds the sums in the cache."""
+    weights = _packed_weights(part, 1, layer)[0]
+    limit = BLOCK_BYTES // (sum(weights.shape) * weights.itemsize) if layer.epilogue else prod(out.shape)
+
+    def sums(given: Array, out: Array) -> list[Step]:
+        return [partial(np.matmul, given.reshape(len(out), len(weights), copy=False), weights, out=out)]
+
+    def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
+        matrix = _matrix(part, source, out)
+        assert matrix is not None
+        by_place = matrix.reshape(*out.shape[:-1], len(weights), copy=False)
+        steps: list[Step] = []
+        for block in blocks(out.shape[:-1], max(limit, BLOCK_ROWS)):
+            steps += layer.block(out, residual, block, partial(sums, by_place[block]))
+        return steps
+
+    return apply
+
+
+def _always(part: Part, source: Array, out: Array) -> bool:
+    return True
+
+
+def _patches(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
+    """Copy the windows of a block into a matrix for each group, (G, rows, taps·C/G), and multiply."""
+    channels, groups, _ = part.weights.shape[-3:]
+    merged = max((q for q in range(1, groups + 1) if groups % q == 0 and q * channels <= GROUP_CHANNELS), default=1)
+    weights = _packed_weights(part, merged, layer)
+    groups, depth, outs = weights.shape
+    limit = max(BLOCK_ROWS, BLOCK_BYTES // max(1, groups * depth * weights.itemsize))
+
+    def sums(windows: Array, out: Array) -> list[Step]:
+        patches = layer.work("patches", (groups, len(out), depth))
+        by_group = np.moveaxis(windows.reshape(*windows.shape[:-1], groups, merged * channels, copy=False), -2, 0)
+        return [
+            partial(np.copyto, patches.reshape(by_group.shape), by_group),
+            partial(np.matmul, patches, weights, out=out.reshape(-1, groups, outs).swapaxes(0, 1)),
+        ]
+
+    def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
+        windows = part.windows(source, out.shape[1:-1])
+        steps: list[Step] = []
+        for block in blocks(out.shape[:-1], limit):
+            steps += layer.block(out, residual, block, partial(sums, windows[block]))
+        return steps
+
+    return apply
+
+
+def _packed_weights(part: Part, merged: int, layer: Layer) -> Array:
+    """Weights (*K, C/G, G, O/G) as (G', taps·C/G', O/G') where G' = G / merged, with zeros between merged groups."""
+    channels, groups, outs = part.weights.shape[-3:]
+    left = groups // merged
+    packed = (left, prod(part.taps) * merged * channels, merged * outs)
+    if groups == 1 and part.weights.flags.c_contiguous and part.weights.dtype == layer.dtype:
+        return part.weights.reshape(packed)
+    split = part.weights.reshape(*part.taps, channels, left, merged, outs)
+    split = np.moveaxis(split, (-3, -2), (0, -3))  # (G', *K, merged, C/G, O/G)
+
+    def fill(weights: Array) -> None:
+        apart = weights.reshape(left, *part.taps, merged, channels, merged, outs)
+        weights.fill(0)
+        np.copyto(np.einsum("...gcgo->...gco", apart), split, casting="unsafe")
+
+    return layer.packed(part.weights, packed, fill)
+
+
+# The first row that fits is used.
+ALGORITHMS: tuple[tuple[Callable[..., bool], Callable[..., Apply]], ...] = (
+    (_is_depthwise, _depthwise),
+    (_is_matrix, _in_place),
+    (_always, _patches),
+)
+
+
+def _algorithm(part: Part, source: Array, out: Array) -> Callable[..., Apply]:
+    return next(bind for fits, bind in ALGORITHMS if fits(part, source, out))

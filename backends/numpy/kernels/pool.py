@@ -1,0 +1,190 @@
+"""Pooling over channels-last arrays, with any number of spatial axes.
+
+Maximum and sum are separable: one axis is reduced after the other, tap by tap, the first spatial axis first (there
+NumPy's inner loops are long).  No padded copy is made: a tap leaves out the places where it meets padding.  Blocks of
+images, or of output rows of an image, keep what lies between two axes in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial, reduce
+from math import ceil, prod
+from typing import Any
+
+import numpy as np
+
+from ..registry import Array, Step, kernel
+from .conv import Block, Memory, Scratch, blocks, compute_dtype
+
+BLOCK_BYTES = 1 << 18  # input of a block
+
+
+@kernel
+def max_pool(
+    x: Array,
+    *,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    ceil_mode: bool,
+    out: Array,
+    scratch: Scratch,
+) -> list[Step]:
+    """out[n, s, c] = max over k of x[n, s·stride + k·dilation - before, c]; NaN where one of them is.
+
+    x (N, *S, C), out (N, *S_out, C).  Padding is the lowest value of the dtype, -inf for floats.
+    """
+    axes = _axes(x, out, window, strides, dilations, padding)
+    return _reduced(x, out, axes, partial(np.maximum, dtype=x.dtype), _lowest(x.dtype), scratch)
+
+
+@kernel
+def avg_pool(
+    x: Array,
+    *,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    out: Array,
+    scratch: Scratch,
+) -> list[Step]:
+    """out[n, s, c] = Σ over k of x[n, s·stride + k·dilation - before, c] / how many elements that are.
+
+    x (N, *S, C), out (N, *S_out, C).  With count_include_pad the padding counts as elements, but never what lies
+    beyond it, where the last windows of ceil_mode hang over.  The mean of no elements is 0.
+    """
+    if out.size == 0:
+        return []
+    dtype = compute_dtype(out.dtype)
+    axes = _axes(x, out, window, strides, dilations, padding)
+    counted = [axis.counts(*pads) if count_include_pad else axis.counts(0, 0) for axis, pads in zip(axes, padding)]
+    counts = reduce(np.multiply.outer, counted)
+    factors = np.divide(1, counts, out=np.zeros(counts.shape), where=counts > 0).astype(dtype)[..., np.newaxis]
+    if np.all(factors == factors.flat[:1]):
+        factors = np.broadcast_to(factors.flat[:1], factors.shape)
+    sums = out if out.dtype == dtype else scratch(out.shape, dtype)
+
+    def scale(block: Block) -> list[Step]:
+        return [partial(np.multiply, sums[block], factors[block[1]], out=out[block], casting="unsafe")]
+
+    add = partial(np.add, dtype=dtype, casting="unsafe")
+    return _reduced(x, sums, axes, add, 0, scratch, scale)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis: `size` elements in, `places` out; tap k of place p meets p·stride + k·dilation - before."""
+
+    size: int
+    places: int
+    window: int
+    stride: int
+    dilation: int
+    before: int
+
+    @property
+    def trivial(self) -> bool:
+        return self.window == self.stride == 1 and self.before == 0 and self.size == self.places
+
+    def taps(self, first: int, places: int, before: int = 0, after: int = 0) -> Iterator[tuple[int, int, int]]:
+        """(start, stop, element) of each tap that meets elements at places first, first + 1, ...
+
+        It meets them from start to stop (counted from first), beginning with `element`.  `before` and `after` are
+        elements more on each side.
+        """
+        for k in range(self.window):
+            element = first * self.stride + k * self.dilation - self.before
+            start = max(0, ceil((-before - element) / self.stride))
+            stop = min(places, (self.size + after - 1 - element) // self.stride + 1)
+            if start < stop:
+                yield start, stop, element + start * self.stride
+
+    def counts(self, before: int, after: int) -> Array:
+        """How many elements each place meets."""
+        counts = np.zeros(self.places)
+        for start, stop, _ in self.taps(0, self.places, before, after):
+            counts[start:stop] += 1
+        return counts
+
+
+def _axes(
+    x: Array,
+    out: Array,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+) -> list[Axis]:
+    before = (pair[0] for pair in padding)
+    return [Axis(*axis) for axis in zip(x.shape[1:], out.shape[1:], window, strides, dilations, before)]
+
+
+def _lowest(dtype: np.dtype[Any]) -> Any:
+    """The element that every other is at least as large as."""
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min
+    return False if dtype.kind == "b" else -np.inf
+
+
+def _reduced(
+    x: Array,
+    out: Array,
+    axes: list[Axis],
+    call: Callable[..., Any],
+    empty: Any,
+    scratch: Scratch,
+    finish: Callable[[Block], list[Step]] = lambda block: [],
+) -> list[Step]:
+    """Steps that reduce the axes of x to those of out, block by block, each followed by finish(block)."""
+    if out.size == 0:
+        return []
+    memory = Memory(out.dtype, scratch)
+    active = [axis for axis, a in enumerate(axes, 1) if not a.trivial] or [1]
+    row = max(1, axes[0].stride * prod(x.shape[2:]) * x.itemsize)  # bytes of input for a row of output
+    steps: list[Step] = []
+    for block in blocks(out.shape[:2], BLOCK_BYTES // row):
+        images, rows = block
+        given = x[images]
+        for axis in active:
+            first, places = (rows.start, rows.stop - rows.start) if axis == 1 else (0, axes[axis - 1].places)
+            if axis == active[-1]:
+                result = out[block]
+            else:
+                result = memory.work(f"axis {axis}", (*given.shape[:axis], places, *given.shape[axis + 1 :]))
+            steps += _reduced_axis(given, result, axis, axes[axis - 1], first, call, empty)
+            given = result
+        steps += finish(block)
+    return steps
+
+
+def _reduced_axis(
+    x: Array, out: Array, axis: int, along: Axis, first: int, call: Callable[..., Any], empty: Any
+) -> list[Step]:
+    """Steps for out = x reduced along one axis, where out begins with place `first`."""
+    whole: list[tuple[Array, Array]] = []  # taps that meet elements at all places
+    parts: list[tuple[Array, Array]] = []  # at some
+    places = out.shape[axis]
+    for start, stop, element in along.taps(first, places):
+        met = slice(element, element + (stop - start - 1) * along.stride + 1, along.stride)
+        source, target = _at(x, axis, met), _at(out, axis, slice(start, stop))
+        (whole if stop - start == places else parts).append((source, target))
+    steps: list[Step] = []
+    if len(whole) > 1:
+        (a, _), (b, _) = whole.pop(), whole.pop()
+        steps.append(partial(call, a, b, out=out))
+    elif whole:
+        steps.append(partial(np.copyto, out, whole.pop()[0], casting="unsafe"))
+    else:
+        steps.append(partial(out.fill, empty))
+    steps += [partial(call, target, source, out=target) for source, target in whole + parts]
+    return steps
+
+
+def _at(array: Array, axis: int, where: slice) -> Array:
+    return array[(slice(None),) * axis + (where,)]
