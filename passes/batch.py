@@ -1,66 +1,97 @@
-"""Analysis: which symbol is a batch, that is, an axis along which a graph's samples never meet.
+"""Analysis: along which axis of each value a graph's samples lie, if they never meet.
 
 Such a graph may be cut along that axis and the parts computed one by one, or side by side, with the same results.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..ir import dims
+from ..ir.dims import Dim
 from ..ir.graph import Graph, Node, Var
 from ..ir.types import Tensor
 
 
 def batch_symbol(graph: Graph) -> str | None:
-    """The symbol that is axis 0 of every input and output, and that no node mixes; None if there is none.
+    """The symbol along which every input and output can be cut; None if there is none.
 
     Refused: control flow, state, random ops, sequences, and every node whose op does not say which axes it mixes.
     """
     if not graph.inputs or graph.state:
         return None
     first = graph.inputs[0].type
-    name = dims.as_symbol(first.shape[0]) if isinstance(first, Tensor) and first.shape else None
-    if name is None:
-        return None
-    batch = dims.symbol(name)
-    if not all(_leads(v, batch, name) for v in (*graph.inputs, *graph.outputs)):
-        return None
-    return name if all(_keeps_apart(node, batch, name) for node in graph.nodes) else None
+    shape = first.shape if isinstance(first, Tensor) and first.shape is not None else ()
+    for name in filter(None, map(dims.as_symbol, shape)):
+        if _is_batch(graph, name):
+            return name
+    return None
 
 
-def _leads(var: Var, batch: dims.Expr, name: str) -> bool:
-    """Whether axis 0 is the batch and no other axis depends on it."""
+def _is_batch(graph: Graph, name: str) -> bool:
+    ends = (*graph.inputs, *graph.outputs)
+    return all(batch_axis(v, name) is not None for v in ends) and all(_keeps_apart(node, name) for node in graph.nodes)
+
+
+def batch_axis(var: Var, name: str) -> int | None:
+    """The one axis of a value that is the symbol; None where there is none, or anything else depends on it."""
+    t = var.type
+    if not isinstance(t, Tensor) or t.shape is None:
+        return None
+    depending = [i for i, d in enumerate(t.shape) if name in dims.symbols(d) or not dims.known(d)]
+    return depending[0] if len(depending) == 1 and dims.as_symbol(t.shape[depending[0]]) == name else None
+
+
+def _is_free(var: Var, name: str) -> bool:
+    """Whether the value has nothing to do with the batch."""
     t = var.type
     return (
         isinstance(t, Tensor)
-        and bool(t.shape)
-        and t.dims[0] == batch
-        and all(name not in dims.symbols(d) and dims.known(d) for d in t.dims[1:])
+        and t.shape is not None
+        and all(dims.known(d) and name not in dims.symbols(d) for d in t.shape)
     )
 
 
-def _free(var: Var, name: str) -> bool:
-    """Whether the value does not depend on the batch at all."""
-    t = var.type
-    return isinstance(t, Tensor) and t.shape is not None and all(
-        dims.known(d) and name not in dims.symbols(d) for d in t.shape
-    )  # fmt: skip
-
-
-def _keeps_apart(node: Node, batch: dims.Expr, name: str) -> bool:
+def _keeps_apart(node: Node, name: str) -> bool:
+    """Whether a sample of each result depends on the same sample of the operands only."""
     if node.graphs or node.dynamic or node.op.has("random") or node.op.has("effect"):
         return False
     operands = [v for v in node.inputs if v is not None]
-    led = [v for v in operands if _leads(v, batch, name)]
-    if not all(v in led or _free(v, name) for v in operands):
+    cut = [v for v in operands if batch_axis(v, name) is not None]
+    if not all(v in cut or _is_free(v, name) for v in operands):
         return False
-    if not all(_leads(v, batch, name) for v in node.outputs):
-        # without a sample among the operands the result must not know of the batch either
-        return not led and all(_free(v, name) for v in node.outputs)
-    if not led:
-        return False  # made from the size of the batch
+    if all(_is_free(v, name) for v in node.outputs):
+        return not cut
+    if not all(batch_axis(v, name) is not None for v in node.outputs):
+        return False
+    if not cut:  # made from the size of the batch: every sample is alike only where an operand is repeated
+        return node.op.has("repeats")
     if node.op.has("elementwise"):
-        return all(len(v.shape) == len(node.outputs[0].shape) for v in led)
+        return len({_from_the_end(v, name) for v in (*cut, *node.outputs)}) == 1
+    if node.op.has("regroups"):
+        return _keeps_its_place(cut[0].shape, node.outputs[0].shape, name)
     if node.op.mixes is None:
         return False
-    leading_operand = operands[0] if node.op.variadic else node.inputs[0]
-    return leading_operand not in led or 0 not in set(node.op.mixes(len(led[0].shape), **node.attrs))
+    looked_at = operands if node.op.variadic else operands[:1]
+    return all(_axis_unmixed(node, v, name) for v in looked_at if v in cut)
+
+
+def _axis_unmixed(node: Node, var: Var, name: str) -> bool:
+    assert node.op.mixes is not None
+    return batch_axis(var, name) not in set(node.op.mixes(len(var.shape), **node.attrs))
+
+
+def _from_the_end(var: Var, name: str) -> int:
+    axis = batch_axis(var, name)
+    assert axis is not None
+    return len(var.shape) - axis
+
+
+def _keeps_its_place(before: Sequence[Dim], after: Sequence[Dim], name: str) -> bool:
+    """Whether a reshape leaves the batch an axis of its own: what stands before it has the same size."""
+
+    def leading(shape: Sequence[Dim]) -> Dim:
+        axis = next(i for i, d in enumerate(shape) if dims.as_symbol(d) == name)
+        return dims.product(shape[:axis])
+
+    return leading(before) == leading(after)

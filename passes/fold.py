@@ -81,6 +81,8 @@ def _fold_computed(graph: Graph, node: Node, context: Context) -> int:
         return 0
     if any(v is not None and v.data is None for v in node.inputs) or not all(map(_is_array, node.outputs)):
         return 0
+    if any(map(_symbolic, node.attrs.values())):
+        return 0
     size = sum(_bytes(v.type) for v in node.outputs)
     if size > context.fold_limit and size > sum(v.tensor.nbytes for v in node.inputs if v is not None):
         return 0
@@ -91,6 +93,11 @@ def _fold_computed(graph: Graph, node: Node, context: Context) -> int:
         raise error.at(node=node.source or None, op=node.op.name) from None
     _replace(graph, node, list(results))
     return 1
+
+
+def _symbolic(attribute: Any) -> bool:
+    """Whether an attribute holds a dimension that is no number yet."""
+    return isinstance(attribute, dims.Expr) or isinstance(attribute, tuple) and any(map(_symbolic, attribute))
 
 
 def _is_array(var: Var) -> bool:
@@ -105,8 +112,13 @@ def _replace(graph: Graph, node: Node, arrays: list[Any]) -> None:
     for out, array in zip(node.outputs, arrays):
         if not graph.is_unused(out):
             name = next((v.name for v in node.inputs if v is not None and v.constant is not None), out.name)
-            graph.replace(out, graph.add_constant(np.ascontiguousarray(array).reshape(np.shape(array)), name))
+            graph.replace(out, graph.add_constant(_stored(np.asarray(array)), name))
     graph.erase(node)
+
+
+def _stored(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array in C order; a transposed matrix stays a view, which BLAS takes as it is, without a copy."""
+    return array if array.ndim == 2 and array.flags.f_contiguous else np.ascontiguousarray(array).reshape(array.shape)
 
 
 def _fold_control(graph: Graph, node: Node, context: Context) -> int:

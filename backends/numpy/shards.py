@@ -10,13 +10,13 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from ...ir.graph import Graph
-from ...passes.batch import batch_symbol
+from ...passes.batch import batch_axis, batch_symbol
 from ...passes.cost import total_flops, working_set
 from .plan import Plan
 from .program import Program
@@ -72,53 +72,52 @@ class ShardedProgram:
     def __init__(self, graph: Graph, threads: int | None = None) -> None:
         self.graph = graph
         self.threads = threads if threads is not None else cores()
-        self.limited = threads is not None
         self.whole = Program(graph)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._shard = self._shard_size()
-
-    def _shard_size(self) -> int | None:
-        """Samples in a shard: as many as fit the cache, enough to be worth a thread; None: never cut."""
-        if batch_symbol(self.graph) is None:
-            return None
-        by_cache = SHARD_BYTES // max(working_set(self.graph), 1)
-        by_work = -(-SHARD_FLOPS // max(total_flops(self.graph), 1))
-        return max(by_cache, by_work, 1)
+        self._flops = max(total_flops(graph), 1)
+        self._one_blas_thread = self.threads == 1 or any(node.op.has("sequential") for node in graph.nodes)
+        symbol = batch_symbol(graph)
+        self._axes = [batch_axis(v, symbol) or 0 for v in graph.inputs] if symbol else None
+        self._output_axes = [batch_axis(v, symbol) or 0 for v in graph.outputs] if symbol else []
+        # samples in a shard: as many as fit the cache, enough to be worth a thread
+        self._shard = max(SHARD_BYTES // max(working_set(graph), 1), -(-SHARD_FLOPS // self._flops), 1)
 
     def plan(self, inputs: Sequence[Any]) -> Plan:
         """The plan for one run (of one shard, where the batch is cut)."""
-        size = self._cut(inputs)
-        return self.whole.plan([x[:size] for x in inputs] if size else inputs)
+        return self.whole.plan(next(self._parts(inputs, self._cut(inputs))))
 
     def _cut(self, inputs: Sequence[Any]) -> int:
         """The shard size for these inputs; 0 where they are not cut."""
-        if self._shard is None:
+        if self._axes is None:
             return 0
-        batch = len(inputs[0])
-        if any(len(x) != batch for x in inputs):
+        batch = inputs[0].shape[self._axes[0]]
+        if any(x.shape[axis] != batch for x, axis in zip(inputs, self._axes)):
             return 0
         # two halves at least, if each is work enough: a batch that fits one shard still uses two cores
         size = min(self._shard, -(-batch // 2))
-        worth = size * max(total_flops(self.graph), 1) >= SHARD_FLOPS
-        return size if worth and size < batch else 0
+        return size if size * self._flops >= SHARD_FLOPS and size < batch else 0
+
+    def _parts(self, inputs: Sequence[Any], size: int) -> Iterator[list[Any]]:
+        if not size:
+            yield list(inputs)
+            return
+        assert self._axes is not None
+        for start in range(0, inputs[0].shape[self._axes[0]], size):
+            yield [x[(slice(None),) * axis + (slice(start, start + size),)] for x, axis in zip(inputs, self._axes)]
 
     def __call__(self, *inputs: Any) -> list[Any]:
         """The outputs, fresh arrays."""
         size = self._cut(inputs)
         if not size:
-            if self.limited and self.threads == 1:
-                with BLAS.one():
-                    return self.whole(*inputs)
-            return self.whole(*inputs)
-        batch = len(inputs[0])
-        parts = [[x[i : i + size] for x in inputs] for i in range(0, batch, size)]
+            with BLAS.one() if self._one_blas_thread else nullcontext():
+                return self.whole(*inputs)
         with BLAS.one():
             if self.threads == 1:
-                results = [self.whole(*part) for part in parts]
+                results = [self.whole(*part) for part in self._parts(inputs, size)]
             else:
-                results = list(self._threads().map(lambda part: self.whole(*part), parts))
-        return [np.concatenate(column) for column in zip(*results)]
+                results = list(self._threads().map(lambda part: self.whole(*part), self._parts(inputs, size)))
+        return [np.concatenate(column, axis) for column, axis in zip(zip(*results), self._output_axes)]
 
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:

@@ -67,7 +67,7 @@ def scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, *, reduction: str = 
     return Tensor(x.dtype, x.shape)
 
 
-@op()
+@op(mixes=lambda rank, **_: ())
 def one_hot(indices: Tensor, on: Tensor, off: Tensor, *, depth: Dim, axis: int = -1) -> Tensor:
     """`on` where the place along the new axis equals the index (negative ones count from the end), else `off`."""
     a = axis_of(axis, indices.rank + 1)

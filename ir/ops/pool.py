@@ -53,7 +53,7 @@ COORDINATES = (
 NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
-@op()
+@op(mixes=lambda rank, *, axes, **_: {a % rank for a in axes})
 def resize(
     x: Tensor,
     *,

@@ -47,7 +47,7 @@ def _checked(
     return Tensor(dtype, (n, time, d, hidden)), Tensor(dtype, (n, d, hidden))
 
 
-@op(mixes=not_batch)
+@op("sequential", mixes=not_batch)
 def lstm(
     x: Tensor,
     w: Tensor,
@@ -79,7 +79,7 @@ def lstm(
     return sequence, state, state
 
 
-@op(mixes=not_batch)
+@op("sequential", mixes=not_batch)
 def gru(
     x: Tensor,
     w: Tensor,
@@ -105,7 +105,7 @@ def gru(
     return _checked(x, w, r, bias, mask, [h0], direction, 3)
 
 
-@op(mixes=not_batch)
+@op("sequential", mixes=not_batch)
 def rnn(
     x: Tensor,
     w: Tensor,

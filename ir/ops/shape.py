@@ -12,15 +12,6 @@ from ..op import axes_of, axis_of, broadcast, op, require, require_dim, same_dty
 from ..types import DType, Tensor, Unknown, f32, i64
 
 
-def _all_but_first(rank: int, **_: Any) -> Iterable[int]:
-    return range(1, rank)
-
-
-def _reshape_mixes(rank: int, *, shape: Dims) -> Iterable[int]:
-    """The batch stays apart if it stays the first axis: its dimension is the same before and after (see types)."""
-    return range(1, rank)
-
-
 def _without_minus_one(types: tuple[Tensor, ...], attrs: dict[str, Any]) -> dict[str, Any]:
     """The shape with -1 spelled out where that is known: it stays right for an empty batch."""
     x, shape = types[0], attrs["shape"]
@@ -32,7 +23,7 @@ def _without_minus_one(types: tuple[Tensor, ...], attrs: dict[str, Any]) -> dict
     return {"shape": tuple(count // rest if d == -1 else d for d in shape)}
 
 
-@op("view", mixes=_reshape_mixes, canonical=_without_minus_one)
+@op("view", "regroups", canonical=_without_minus_one)
 def reshape(x: Tensor, *, shape: Dims) -> Tensor:
     """x with the same elements (C order) in another shape; one entry may be -1: what is left."""
     if x.shape is None:
@@ -60,7 +51,7 @@ def _solved(shape: Dims, count: Dim, rest: Dim) -> Dims:
     return tuple((count // rest if rest != 0 else UNKNOWN) if not dims.known(d) else d for d in shape)
 
 
-@op("view", mixes=lambda rank, *, perm: () if perm and perm[0] == 0 else range(rank))
+@op("view", mixes=lambda rank, *, perm: ())
 def transpose(x: Tensor, *, perm: Ints) -> Tensor:
     """Axis i of the result is axis perm[i] of x."""
     require(sorted(perm) == list(range(len(perm))), f"perm {perm} is no permutation")
@@ -70,7 +61,7 @@ def transpose(x: Tensor, *, perm: Ints) -> Tensor:
     return Tensor(x.dtype, tuple(x.shape[p] for p in perm))
 
 
-@op("view", mixes=_all_but_first)
+@op("view", "regroups")
 def squeeze(x: Tensor, *, axes: Ints | None = None) -> Tensor:
     """x without the axes of size 1 (all such axes where `axes` is none)."""
     if axes is None:
@@ -84,7 +75,7 @@ def squeeze(x: Tensor, *, axes: Ints | None = None) -> Tensor:
     return Tensor(x.dtype, shape, x.value)
 
 
-@op("view", mixes=lambda rank, *, axes: range(rank) if 0 in axes else range(1, rank))
+@op("view", "regroups")
 def unsqueeze(x: Tensor, *, axes: Ints) -> Tensor:
     """x with axes of size 1 put in; `axes` are places in the result."""
     rank = x.rank + len(axes)
@@ -92,7 +83,7 @@ def unsqueeze(x: Tensor, *, axes: Ints) -> Tensor:
     return Tensor(x.dtype, tuple(1 if i in new else next(old) for i in range(rank)), x.value if rank <= 1 else None)
 
 
-@op("view", mixes=lambda rank, *, shape: range(1, rank) if len(shape) == rank else range(rank))
+@op("view", "repeats", mixes=lambda rank, *, shape: ())
 def expand(x: Tensor, *, shape: Dims) -> Tensor:
     """x broadcast together with `shape` (both ways, as ONNX Expand does)."""
     value = x.value * shape[0] if len(shape) == 1 and isinstance(shape[0], int) and x.value and len(x.value) == 1 and (
@@ -247,7 +238,7 @@ def size(x: Tensor) -> Tensor:
     return Tensor(i64, (), (dims.product(x.dims),))
 
 
-@op()
+@op("repeats")
 def fill(value: Tensor, *, shape: Dims) -> Tensor:
     """A tensor of the given shape with every element equal to `value` (a tensor of one element)."""
     count = shape[0] if len(shape) == 1 else None
