@@ -45,6 +45,7 @@ def saved(case: Case, folder: Path) -> Files:
 
     keras.utils.set_random_seed(1)
     live = case.build()
+    live.predict(case.inputs(1), verbose=0)  # Keras exports only what has been called
     files = Files(live, folder / f"{case.name}.keras", folder / f"{case.name}.onnx")
     live.save(files.keras)
     live.export(files.onnx, format="onnx", verbose=False)

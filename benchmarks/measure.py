@@ -6,7 +6,7 @@ import gc
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from .peers import SLOW, Run
 
 TOLERANCE = 1e-3  # a wrong answer has no time
+PAUSE = 0.02  # seconds between runs: thread pools of the peer before go on spinning for a while
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def measure(runs: Mapping[str, Run], x: np.ndarray[Any, Any], rounds: int, refer
         for i in range(rounds):
             for name, seconds in times.items():
                 if i < SLOW.get(name, rounds):
+                    sleep(PAUSE)
                     start = perf_counter()
                     runs[name](x)
                     seconds.append(perf_counter() - start)

@@ -35,9 +35,12 @@ LAYERS: dict[str, set[str]] = {
     "__init__": {"api", "executable", "ir", "errors"},
 }
 
+# An adapter for the test runner of onnx: it stands beside the reader, but on top of everything.
+ON_TOP = {"frontends/onnx/backend.py": {"api", "executable"}}
+
 # Third-party modules that a part may import at the top of a module; all others inside the functions that need them.
 TOP_LEVEL = {"numpy"}
-ALLOWED_ABOVE = {"cli": {"typer"}, "frontends/keras": {"h5py"}, "frontends/onnx": {"onnx"}}
+ALLOWED_ABOVE = {"cli": {"typer"}, "frontends/keras": {"h5py"}, "frontends/onnx": {"onnx", "google"}}
 
 
 def modules() -> list[Path]:
@@ -63,7 +66,7 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_one_way(path: Path) -> None:
     part = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    wrong = imported(path) - LAYERS[part] - {part}
+    wrong = imported(path) - LAYERS[part] - {part} - ON_TOP.get(str(path.relative_to(ROOT)), set())
     assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}; {part} may import {LAYERS[part]}"
 
 

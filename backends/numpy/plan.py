@@ -60,7 +60,8 @@ def _phantom(t: Tensor) -> Array:
     for size in reversed(t.static):
         strides.append(step)
         step *= max(size, 1)
-    return as_strided(np.empty(1, t.dtype.numpy), t.static, strides[::-1], writeable=False)
+    raw = np.empty(1, f"V{t.dtype.numpy.itemsize}")  # as_strided does not take all dtypes of ml_dtypes
+    return as_strided(raw, t.static, strides[::-1], writeable=False).view(t.dtype.numpy)
 
 
 class _StoragePass:
