@@ -39,6 +39,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 Step = Callable[[], Any]
+Scratch = Callable[..., Array]  # (shape, dtype) -> an uninitialised array
 
 
 @dataclass(frozen=True)

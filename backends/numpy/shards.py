@@ -21,7 +21,7 @@ from ...passes.cost import total_flops, working_set
 from .plan import Plan
 from .program import Program
 
-SHARD_BYTES = 2 << 20  # what the largest step of a shard may read and write
+SHARD_BYTES = 8 << 20  # what the largest step of a shard may read and write
 SHARD_FLOPS = 2 << 20  # less work than this is not worth handing to another thread
 
 

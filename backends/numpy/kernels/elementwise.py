@@ -23,11 +23,8 @@ from numpy._core.umath import clip as clip_ufunc  # type: ignore[attr-defined]  
 from ....ir.attributes import Activation
 from ....ir.ops.elementwise import UNARY as DECLARED
 from ....ir.types import DType
-from ..registry import Array, Step, is_constant, kernel, view
+from ..registry import Array, Scratch, Step, is_constant, kernel, view
 from .rows import BLOCK, converted
-
-Scratch = Callable[..., Array]
-
 
 # ---- functions of one element --------------------------------------------------------------------------------
 

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....errors import RunError
-from ..registry import Array, Step, function, is_constant, kernel
-
-Scratch = Callable[..., Array]
+from ..registry import Array, Scratch, Step, function, is_constant, kernel
 
 PARTITION_LENGTH = 512  # of an axis from which on a partition is faster than sorting it all
 

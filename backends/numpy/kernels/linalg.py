@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,11 +10,9 @@ import numpy as np
 
 from ....ir.attributes import LINEAR, Activation
 from ....ir.ops.linalg import _letters as spelled_terms
-from ..registry import Array, Step, is_constant, kernel
+from ..registry import Array, Scratch, Step, is_constant, kernel
 from .elementwise import activate
 from .rows import Row, as_matrix, converted, packed
-
-Scratch = Callable[..., Array]
 
 CHUNK_BYTES = 1 << 21  # of the result: smaller ones cost the product more than they save the epilogue
 CHUNK_ROWS = 192  # products of fewer rows are slow

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..registry import Array, Step, function, is_constant, kernel
+from ..registry import Array, Scratch, Step, function, is_constant, kernel
 from .rows import Row, as_matrix, contiguous, converted, row_blocks, wide_dtype
 
-Scratch = Callable[..., Array]
 Ints = tuple[int, ...]
 
 
@@ -253,9 +252,7 @@ def lp_norm(x: Array, *, axis: int, p: int, epsilon: float) -> Array:
 # ---- softmax -------------------------------------------------------------------------------------------------
 
 
-def _bind_softmax(
-    compute: Callable[..., None], x: Array, *, axis: int, out: Array, scratch: Scratch
-) -> list[Step]:
+def _bind_softmax(compute: Callable[..., None], x: Array, *, axis: int, out: Array, scratch: Scratch) -> list[Step]:
     """x as (outer, n, inner), block by block of the outer axis; out may be x."""
     wide = wide_dtype(x.dtype)
     steps: list[Step] = []

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..registry import Array, Step, kernel
-from .conv import Block, Memory, Scratch, blocks, compute_dtype
+from ..registry import Array, Scratch, Step, kernel
+from .memory import Block, Memory, blocks, compute_dtype
 
 BLOCK_BYTES = 1 << 18  # input of a block
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from itertools import product
 
 import numpy as np
 
-from ..registry import Array, Step, kernel
+from ..registry import Array, Scratch, Step, kernel
 
-Scratch = Callable[..., Array]
 Ints = tuple[int, ...]
 
 

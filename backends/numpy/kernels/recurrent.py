@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..registry import Array, Step, kernel
-from .conv import Memory, Scratch, compute_dtype
+from ..registry import Array, Scratch, Step, kernel
 from .elementwise import activate
+from .memory import Memory, compute_dtype
 
 PROJECTED_BYTES = 1 << 19  # products with x made at once
 

@@ -13,11 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..registry import Array, Step, kernel
+from ..registry import Array, Scratch, Step, kernel
 from .elementwise import compute_dtype
 from .rows import converted, wide_dtype
-
-Scratch = Callable[..., Array]
 
 
 class Reduction:

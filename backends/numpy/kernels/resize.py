@@ -14,11 +14,9 @@ from functools import partial
 
 import numpy as np
 
-from ..registry import Array, Step, kernel
+from ..registry import Array, Scratch, Step, kernel
 from .elementwise import compute_dtype
 from .rows import contiguous
-
-Scratch = Callable[..., Array]
 
 DENSE_TAPS = 6  # from so many taps on a matrix product is faster than gathers
 
@@ -141,8 +139,7 @@ def resize(
     given: Sequence[float | None] = scales or [None] * count
     regions = list(zip(roi[:count], roi[count:])) or [(0.0, 1.0)] * count
     wanted = [
-        Axis(a % x.ndim, x.shape[a], new, scale, region)
-        for a, new, scale, region in zip(axes, sizes, given, regions)
+        Axis(a % x.ndim, x.shape[a], new, scale, region) for a, new, scale, region in zip(axes, sizes, given, regions)
     ]
     steps: list[Step] = []
     current = x

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..registry import Array, Step, is_constant
-
-Scratch = Callable[..., Array]
+from ..registry import Array, Scratch, Step, is_constant
 
 TILE_ELEMENTS = 1 << 12  # of a repeated row: fits L1
 BLOCK = 1 << 15  # elements of a block of rows: three blocks of float32 fit L2
@@ -63,9 +61,7 @@ class Row:
             self._filled(plain, (repeat, row.size), dtype, steps, scratch))  # fmt: skip
 
     @staticmethod
-    def _filled(
-        row: Array, shape: tuple[int, int], dtype: np.dtype[Any], steps: list[Step], scratch: Scratch
-    ) -> Array:
+    def _filled(row: Array, shape: tuple[int, int], dtype: np.dtype[Any], steps: list[Step], scratch: Scratch) -> Array:
         tile = scratch(shape, dtype)
         steps.append(partial(np.copyto, tile, row, casting="unsafe"))
         return tile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -11,9 +11,8 @@ from numpy.lib.stride_tricks import as_strided
 
 from ....ir.ops.shape import python_slices
 from ....ir.types import DType
-from ..registry import Array, Step, function, kernel, view
+from ..registry import Array, Scratch, Step, function, kernel, view
 
-Scratch = Callable[..., Array]
 Ints = tuple[int, ...]
 
 # ---- views ---------------------------------------------------------------------------------------------------
