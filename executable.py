@@ -190,7 +190,7 @@ class Executable:
         from .debug.profile import profile
 
         arrays = self._arrays(self._named(args, named))
-        return profile(self._program.plan(arrays), arrays, rounds)
+        return profile(self._program.plan(arrays), arrays, rounds, self.threads)
 
     def __repr__(self) -> str:
         ins = ", ".join(f"{v.name}: {v.type}" for v in self.inputs)

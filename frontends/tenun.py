@@ -35,21 +35,34 @@ def is_tenun(head: bytes) -> bool:
 
 def write(graph: Graph, path: Path) -> None:
     """Write a graph, whole or not at all."""
-    from safetensors import serialize
+    _check_weights(graph)
+    # wide elements first: no gaps are allowed, and so all weights lie at multiples of their element's size
+    weights = {name: _stored(array) for name, array in graph.weights.items()}
+    header: dict[str, Any] = {"__metadata__": {"format": "tenun 1", "graph": graph_text(graph)}}
+    parts, at = [], 0
+    for name, array in sorted(weights.items(), key=lambda item: -item[1].dtype.itemsize):
+        dtype, end = _NAMES[type_of(array).dtype.name], at + array.nbytes
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [at, end]}
+        parts.append(array.tobytes())
+        at = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    write_atomically(path, b"".join((len(text).to_bytes(8, "little"), text, *parts)))
 
-    tensors = {name: _entry(array) for name, array in graph.weights.items()}
-    data = serialize(tensors, metadata={"format": "tenun 1", "graph": graph_text(graph)})
-    write_atomically(path, data)
+
+def _check_weights(graph: Graph) -> None:
+    """LoadError if the elements of a constant are not at hand."""
+    for name, var in named_constants(graph).items():
+        if var.data is None:
+            raise LoadError(f"the elements of @{name}: {var.type} are missing", hint="parse(text, weights) takes them")
 
 
-def _entry(array: np.ndarray[Any, Any]) -> Any:
+def _stored(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array as safetensors can hold it: itself, or its bytes."""
     t = type_of(array)
     if t.dtype.kind == "string":
-        array = np.frombuffer(json.dumps(array.reshape(-1).tolist()).encode(), np.uint8)
-    elif t.dtype.name not in _NAMES:
-        array = np.frombuffer(array.tobytes(), np.uint8)
-    dtype = type_of(array).dtype
-    return {"dtype": dtype.numpy_name, "shape": list(array.shape), "data": np.ascontiguousarray(array).tobytes()}
+        return np.frombuffer(json.dumps(array.reshape(-1).tolist()).encode(), np.uint8)
+    return array if t.dtype.name in _NAMES else np.frombuffer(array.tobytes(), np.uint8)
 
 
 def read(model: Any) -> Graph:
@@ -59,10 +72,12 @@ def read(model: Any) -> Graph:
     try:
         text, entries, start = _header(raw)
         weights = {name: _weight(raw[start:], name, entry) for name, entry in entries.items()}
-        return parse(text, _typed(text, weights))
+        graph = parse(text, _typed(text, weights))
+        _check_weights(graph)
+        return graph
     except TenunError as error:
         raise error.at(file=file) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LoadError(f"damaged .tenun file: {error}", file=file) from None
 
 

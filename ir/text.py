@@ -88,7 +88,7 @@ class _Labels:
         return mark + (name if _NAME.match(name) else json.dumps(name))
 
 
-def _value_names(graph: Graph, constants: Mapping[Var, str]) -> dict[Var, str]:
+def value_names(graph: Graph, constants: Mapping[Var, str]) -> dict[Var, str]:
     """Names for every var of one graph, inputs first: theirs are part of the interface and stay."""
     names: dict[Var, str] = {v: constants[v] for v in graph.constants}
     taken: dict[str, None] = {}
@@ -99,7 +99,7 @@ def _value_names(graph: Graph, constants: Mapping[Var, str]) -> dict[Var, str]:
 
 
 def _graph_lines(graph: Graph, constants: Mapping[Var, str], indent: str) -> Iterator[str]:
-    label = _Labels(_value_names(graph, constants))
+    label = _Labels(value_names(graph, constants))
     inputs = ", ".join(f"{label(v)}: {v.type}" for v in graph.inputs)
     outputs = ", ".join(_output_text(label, v, name) for v, name in zip(graph.outputs, graph.output_names))
     yield f"{indent}graph {json.dumps(graph.name)} ({inputs}) -> ({outputs}) {{"

@@ -30,7 +30,9 @@ LAYERS: dict[str, set[str]] = {
     "debug": {"errors", "files", "ir", "passes", "backends", "executable"},
     "api": {"errors", "ir", "passes", "frontends", "executable"},
     "demo": {"errors", "files", "ir", "passes", "debug", "executable", "api"},
-    "cli": {"errors", "files", "ir", "passes", "backends", "frontends", "debug", "executable", "api", "demo"},
+    "cli_inputs": {"errors", "ir"},
+    "cli_results": {"errors", "files"},
+    "cli": {"errors", "files", "ir", "passes", "backends", "debug", "executable", "api", "demo", "cli_inputs", "cli_results", "__version__"},
     "__main__": {"cli"},
     "__init__": {"api", "executable", "ir", "errors"},
 }

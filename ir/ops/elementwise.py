@@ -56,6 +56,8 @@ UNARY: dict[str, tuple[str, dict[str, Any]]] = {
     "silu": ("x * sigmoid(beta * x); beta = 1 is SiLU, other values Swish", {"beta": 1.0}),
     "mish": ("x * tanh(softplus(x))", {}),
     "hard_sigmoid": ("max(0, min(1, alpha * x + beta))", {"alpha": 0.2, "beta": 0.5}),
+    "affine": ("alpha * x + beta", {"alpha": 1.0, "beta": 0.0}),
+    "scaled_tanh": ("alpha * tanh(beta * x)", {"alpha": 1.0, "beta": 1.0}),
     "hard_silu": ("x * max(0, min(1, x / 6 + 1/2))", {}),
     "thresholded_relu": ("x if x > theta else 0", {"theta": 1.0}),
     "clip": ("min(max(x, low), high); a bound that is none does not bind", {"low": None, "high": None}),

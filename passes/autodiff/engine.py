@@ -86,7 +86,9 @@ def unbroadcast(b: Builder, g: Var, like: Var) -> Var:
     wide = [i for i, d in enumerate(target, extra) if d == 1 and shape[i] != 1]
     for i, d in enumerate(target, extra):
         if d != 1 and d != shape[i] and not (isinstance(d, int) and isinstance(shape[i], int)):
-            raise UnsupportedError(f"whether {like} was broadcast to {g.type} is not known", hint="give it a known shape")
+            raise UnsupportedError(
+                f"whether {like} was broadcast to {g.type} is not known", hint="give it a known shape"
+            )
         if d not in (1, shape[i]):
             raise ShapeError(f"a gradient is {g.type}, the value {like.type}")
     if extra:
@@ -111,5 +113,3 @@ def full_like(b: Builder, like: Var, value: Any) -> Var:
     element = b.constant(np.array(value, like.tensor.dtype.numpy))
     static = like.tensor.is_static
     return b.fill(element, shape=like.shape if static else b.shape(like))  # type: ignore[no-any-return]
-
-

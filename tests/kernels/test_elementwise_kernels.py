@@ -67,6 +67,8 @@ ORACLES = {
     "silu": lambda x, beta=1.0: x * sp.expit(beta * x),
     "mish": lambda x: x * np.tanh(softplus(x)),
     "hard_sigmoid": lambda x, alpha=0.2, beta=0.5: np.clip(alpha * x + beta, 0, 1),
+    "affine": lambda x, alpha=1.0, beta=0.0: alpha * x + beta,
+    "scaled_tanh": lambda x, alpha=1.0, beta=1.0: alpha * np.tanh(beta * x),
     "hard_silu": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
     "thresholded_relu": lambda x, theta=1.0: np.where(x > theta, x, 0),
     "clip": lambda x, low=None, high=None: np.clip(x, low, high),

@@ -1,0 +1,455 @@
+"""The command `tenun`.
+
+Each command imports what it needs when it runs, so that `tenun --help` is quick.  Errors are one clear line on stderr
+(and lines that say where, and what to do), exit status 1; `TENUN_DEBUG=1` shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from .errors import RunError, TenunError
+
+if TYPE_CHECKING:
+    from .executable import Executable
+    from .ir.graph import Graph
+
+PIPED_WIDTH = 160  # columns of tables where there is no terminal
+
+app = typer.Typer(
+    name="tenun",
+    help="Compiles saved neural networks (.keras .h5 .onnx .tenun) and runs them with NumPy.",
+    epilog="`tenun COMMAND --help` shows examples.  `tenun --install-completion` teaches your shell the commands.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def argument(name: str, text: str) -> Any:
+    """A positional argument, as its help shows it."""
+    return typer.Argument(metavar=name, help=text, show_default=False)
+
+
+def option(*names: str, **rest: Any) -> Any:
+    """An option; its help says itself what it is by default."""
+    return typer.Option(*names, show_default=False, **rest)
+
+
+Model = Annotated[str, argument("MODEL", "A .keras, .h5, .onnx or .tenun file.")]
+
+
+class Format(str, Enum):
+    """How a graph is written."""
+
+    text = "text"
+    dot = "dot"
+    mermaid = "mermaid"
+    json = "json"
+    svg = "svg"
+
+
+def examples(*lines: str) -> str:
+    """The epilog of a command's help, as Markdown."""
+    return "Examples:\n\n" + "\n\n".join(f"`{line}`" for line in lines)
+
+
+# ---- the entry point
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit: 0, 1 after an error, 2 after a wrong command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a narrow encoding is no reason to fail
+    try:
+        app(args=arguments, prog_name="tenun")
+    except Exception as error:
+        if os.environ.get("TENUN_DEBUG", "0") not in ("", "0"):
+            raise
+        fail(error)
+    sys.exit(0)
+
+
+def fail(error: Exception) -> NoReturn:
+    """Tell what went wrong, and exit with status 1."""
+    if isinstance(error, TenunError):
+        text = str(error)
+    elif isinstance(error, OSError):
+        text = f"{error.strerror or error}" + (f"\n  file: {error.filename}" if error.filename else "")
+    elif isinstance(error, MemoryError):
+        text = "out of memory\n  hint: smaller parts may fit: --batch N"
+    else:
+        text = f"internal error: {type(error).__name__}: {error}\n  hint: TENUN_DEBUG=1 shows where; please report it"
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(1)
+
+
+def screen(stderr: bool = False) -> Any:
+    """A rich console; wide where it is no terminal, so that tables keep their lines."""
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False, soft_wrap=False, markup=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, markup=False, width=PIPED_WIDTH)
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """A spinner on stderr while something takes its time; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with screen(stderr=True).status(what):
+        yield
+
+
+def tracked(parts: Sequence[Any], what: str) -> Iterator[Any]:
+    """The parts, with a progress bar on stderr if it is a terminal and there are several."""
+    if len(parts) < 2 or not sys.stderr.isatty():
+        yield from parts
+        return
+    from rich.progress import track
+
+    yield from track(parts, description=what, console=screen(stderr=True), transient=True)
+
+
+def loaded(model: str) -> Graph:
+    """The graph of a model file."""
+    from . import api
+
+    with busy(f"loading {model}"):
+        return api.load(model)
+
+
+def compiled(model: Any, **options: Any) -> Executable:
+    """A model, compiled."""
+    from . import api
+
+    with busy("compiling"):
+        return api.compile(model, **options)
+
+
+# ---- run
+
+
+@app.command(
+    epilog=examples(
+        "tenun run model.keras photo.jpg --top-k 3 --labels classes.txt",
+        "tenun run model.onnx --input tokens=tokens.npy --input mask=mask.npy --output out.npz",
+        "tenun run model.keras data.npz:x_test --batch 256 --output predictions.npz",
+        "tenun run model.tenun --random --batch 64 --time",
+    )
+)
+def run(
+    model: Model,
+    files: Annotated[
+        list[str] | None, argument("FILE", "Inputs in order: .npy .npz .csv .png .jpg; FILE.npz:NAME.")
+    ] = None,
+    input_: Annotated[
+        list[str] | None, option("--input", "-i", metavar="NAME=FILE", help="An input by name; NAME=random makes it.")
+    ] = None,
+    random: Annotated[bool, option("--random", help="Make up all inputs that are not given (seeded).")] = False,
+    batch: Annotated[
+        int | None, option("--batch", min=1, metavar="N", help="Samples at a time; with --random, how many to make.")
+    ] = None,
+    seed: Annotated[int, option("--seed", metavar="N", help="The seed of random inputs (default: 0).")] = 0,
+    scale: Annotated[
+        float | None,
+        option("--scale", help="Multiply what the files hold (pixels for float inputs: 1/255)."),
+    ] = None,
+    output: Annotated[
+        str | None, option("--output", "-o", metavar="FILE", help="Write the outputs to an .npz (or .npy) file.")
+    ] = None,
+    top_k: Annotated[int, option("--top-k", min=0, metavar="K", help="Show the K largest entries of each sample.")] = 0,
+    labels: Annotated[
+        str | None, option("--labels", metavar="FILE", help="Names of the classes, one a line, or a JSON list.")
+    ] = None,
+    time: Annotated[bool, option("--time", help="Measure loading, compiling and running.")] = False,
+    threads: Annotated[
+        int | None, option("--threads", min=1, metavar="N", help="Threads to use (default: the cores at hand).")
+    ] = None,
+) -> None:
+    """Run a model on arrays, tables, images or random inputs."""
+    from time import perf_counter
+
+    from . import cli_inputs, cli_results
+
+    names = cli_results.read_labels(labels) if labels else []
+    start = perf_counter()
+    graph = loaded(model)
+    after_load = perf_counter()
+    executable = compiled(graph, threads=threads)
+    after_compile = perf_counter()
+    given, made = _named(input_ or [])
+    arrays: dict[str, Any] = cli_inputs.gather(executable.inputs, files or [], given, scale)
+    arrays = _with_random(executable, arrays, random, made, batch, seed)
+    results = _run_in_parts(executable, arrays, batch)
+    console = screen()
+    if output:
+        cli_results.save(results, output)
+        console.print(f"wrote {output}: " + ", ".join(cli_results.heading(k, _array(v)) for k, v in results.items()))
+    if not output or top_k:
+        for table in cli_results.tables(results, top_k or (5 if names else 0), names, console.width):
+            console.print(table)
+    if time:
+        console.print(f"load      {1e3 * (after_load - start):10.2f} ms")
+        console.print(f"compile   {1e3 * (after_compile - after_load):10.2f} ms")
+        _print_times(console, executable, arrays, batch)
+
+
+def _array(value: Any) -> Any:
+    import numpy as np
+
+    return np.asarray(value, object) if isinstance(value, list) else np.asarray(value)
+
+
+def _named(specs: Sequence[str]) -> tuple[dict[str, str], set[str]]:
+    """Files by input name, and the names of inputs to make up."""
+    given: dict[str, str] = {}
+    for spec in specs:
+        name, equals, file = spec.partition("=")
+        if not (name and equals and file):
+            raise RunError(f"--input {spec!r} is not of the form NAME=FILE")
+        if name in given:
+            raise RunError(f"input {name!r} is given twice")
+        given[name] = file
+    made = {name for name, file in given.items() if file == "random"}
+    return {name: file for name, file in given.items() if name not in made}, made
+
+
+def _with_random(
+    executable: Executable, arrays: dict[str, Any], every: bool, made: set[str], batch: int | None, seed: int
+) -> dict[str, Any]:
+    """The arrays with those added that are to be made up; RunError where inputs are missing or unknown."""
+    from .executable import random_inputs
+
+    names = [v.name for v in executable.inputs]
+    listed = ", ".join(f"{v.name}: {v.type}" for v in executable.inputs)
+    unknown = made - set(names)
+    if unknown:
+        raise RunError(f"the model has no input {min(unknown)!r}", hint=f"inputs: {listed}")
+    wanted = {n for n in names if n not in arrays and (every or n in made)}
+    missing = [n for n in names if n not in arrays and n not in wanted]
+    if missing:
+        hint = f"give FILEs in order, --input NAME=FILE, or --random; inputs: {listed}"
+        raise RunError(f"no file for input {', '.join(map(repr, missing))}", hint=hint)
+    if not wanted:
+        return arrays
+    count = batch or max((len(a) for a in arrays.values() if getattr(a, "ndim", 0)), default=1)
+    return {**arrays, **{k: v for k, v in random_inputs(executable.graph, count, seed).items() if k in wanted}}
+
+
+def _run_in_parts(executable: Executable, arrays: Mapping[str, Any], batch: int | None) -> dict[str, Any]:
+    """Outputs by name; `batch` samples at a time where all inputs have as many."""
+    import numpy as np
+
+    lengths = {len(a) if getattr(a, "ndim", 0) else None for a in arrays.values()}
+    total = lengths.pop() if len(lengths) == 1 else None
+    if batch is None or total is None or total <= batch:
+        with busy("running"):
+            return executable.run(arrays)
+    starts = range(0, total, batch)
+    parts = [executable.run({k: a[i : i + batch] for k, a in arrays.items()}) for i in tracked(starts, "running")]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _print_times(console: Any, executable: Executable, arrays: Mapping[str, Any], batch: int | None) -> None:
+    from statistics import median
+    from time import perf_counter
+
+    laps: list[float] = []
+    while len(laps) < 3 or (sum(laps) < 1.0 and len(laps) < 50):
+        start = perf_counter()
+        _run_in_parts(executable, arrays, batch)
+        laps.append(perf_counter() - start)
+    samples = max((len(a) for a in arrays.values() if getattr(a, "ndim", 0)), default=1) or 1
+    middle = median(laps)
+    console.print(f"run       {1e3 * middle:10.2f} ms   (median of {len(laps)}, after a first one to warm up)")
+    console.print(f"a sample  {1e3 * middle / samples:10.4f} ms   ({samples} samples)")
+
+
+# ---- dump
+
+
+@app.command(
+    epilog=examples(
+        "tenun dump model.keras",
+        "tenun dump model.onnx --raw --weights",
+        "tenun dump model.onnx --after layout",
+        "tenun dump model.keras --format svg -o model.svg",
+        "tenun dump model.keras --format dot | dot -Tpdf > model.pdf",
+    )
+)
+def dump(
+    model: Model,
+    after: Annotated[
+        str | None, option("--after", metavar="PASS", help="The graph after this pass; PASS:2 after its second turn.")
+    ] = None,
+    raw: Annotated[bool, option("--raw", help="The graph as loaded, before any pass.")] = False,
+    format_: Annotated[Format, option("--format", "-f", help="How to write it (default: text).")] = Format.text,
+    output: Annotated[
+        str | None, option("--output", "-o", metavar="FILE", help="Write to a file instead of the screen.")
+    ] = None,
+    weights: Annotated[bool, option("--weights", help="Add each weight's statistics (text and json).")] = False,
+) -> None:
+    """Print a model's graph: optimised, as loaded, or after one of the passes."""
+    if raw and after:
+        raise RunError("--raw and --after exclude each other")
+    graph = loaded(model)
+    if not raw:
+        graph = compiled(graph, pipeline=_passes_up_to(after) if after else "inference").optimized
+    data = _rendered(graph, format_, weights)
+    if output:
+        from .files import write_atomically
+
+        write_atomically(output, data.encode())
+    else:
+        sys.stdout.write(data)
+
+
+def _passes_up_to(name: str) -> tuple[str, ...]:
+    """The passes of the pipeline up to a pass's first turn, or the turn that `name:turn` says."""
+    from .passes.manager import pipeline
+
+    passes = pipeline("inference")
+    wanted, _, turn = name.partition(":")
+    places = [i for i, p in enumerate(passes) if p == wanted]
+    number = int(turn) if turn.isdigit() else 1 if not turn else 0
+    if not 1 <= number <= len(places):
+        known = ", ".join(dict.fromkeys(passes))
+        what = f"has {len(places)} turns" if places else "is not in the pipeline"
+        raise RunError(f"pass {wanted!r} {what}, asked for is {name!r}", hint=f"passes: {known}")
+    return passes[: places[number - 1] + 1]
+
+
+def _rendered(graph: Graph, format_: Format, weights: bool) -> str:
+    from .debug import draw, render
+
+    if format_ is Format.text:
+        return "\n".join([str(graph), *(render.weight_lines(graph) if weights else ())]) + "\n"
+    if format_ is Format.json:
+        return render.to_json(graph, weights)
+    if weights:
+        raise RunError(f"--weights does not go with --format {format_.value}", hint="use text or json")
+    if format_ is Format.svg:
+        return draw.svg(graph).decode()
+    return render.to_dot(graph) if format_ is Format.dot else render.to_mermaid(graph)
+
+
+# ---- summary, check
+
+
+@app.command(epilog=examples("tenun summary model.keras", "tenun summary model.onnx --memory"))
+def summary(
+    model: Model,
+    memory: Annotated[bool, option("--memory", help="Draw the memory plan for one sample.")] = False,
+) -> None:
+    """Print a table of the layers: results, parameters, operations, memory."""
+    from .debug.memory import memory_of, memory_picture
+    from .debug.summary import summarize, table, totals
+
+    graph = loaded(model)
+    figures = summarize(graph)
+    console = screen()
+    console.print(table(figures))
+    try:
+        plan = _plan(compiled(graph))
+    except TenunError as error:  # e.g. an input of unknown rank: the table is still worth having
+        print(f"warning: no memory plan: {error}", file=sys.stderr)
+        plan = None
+    for name, text in totals(figures, memory_of(plan) if plan else None):
+        console.print(f"{name:<11} {text}")
+    if memory and plan:
+        console.print()
+        for line in memory_picture(plan, max(16, min(48, console.width - 60))):
+            console.print(line, no_wrap=True, overflow="ellipsis")
+
+
+def _plan(executable: Executable) -> Any:
+    from .executable import random_inputs
+
+    return executable.plan(**random_inputs(executable.graph))
+
+
+@app.command(epilog=examples("tenun check model.onnx"))
+def check(model: Model) -> None:
+    """Tell whether a model can be run: load, verify, optimise, plan, run once.  Exit status 1 if not."""
+    from .executable import random_inputs
+    from .ir.verify import verify
+
+    console = screen()
+    graph = loaded(model)
+    listed = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
+    outputs = ", ".join(f"{n}: {v.type}" for n, v in zip(graph.output_names, graph.outputs))
+    console.print(f"loads       {len(graph)} nodes, ({listed}) -> ({outputs})")
+    verify(graph)
+    missing = _without_kernel(graph)
+    if missing:
+        raise RunError(f"ops without a kernel: {', '.join(missing)}", file=model)
+    console.print("verifies    types, order and uses are right, every op has a kernel")
+    executable = compiled(graph, verify=True)
+    console.print(f"optimises   {len(graph)} -> {len(executable.optimized)} nodes, verified after every pass")
+    with busy("running"):
+        executable.run(random_inputs(graph))
+    console.print("runs        on random inputs")
+
+
+def _without_kernel(graph: Graph) -> list[str]:
+    """Ops of the graph and its subgraphs that the backend cannot compute."""
+    from .backends.numpy import evaluate  # noqa: F401 - fills the table
+    from .backends.numpy.registry import KERNELS
+    from .ir.text import all_graphs
+
+    return sorted({n.op.name for g in all_graphs(graph) for n in g.nodes} - set(KERNELS))
+
+
+# ---- demo, version
+
+
+@app.command(epilog=examples("tenun demo", "tenun demo --out drawings"))
+def demo(
+    out: Annotated[
+        str | None, option("--out", "-o", metavar="DIR", help="Where the drawings go (default: tenun-demo).")
+    ] = None,
+) -> None:
+    """Run the two models that come with tenun, trained by Keras, and compare with what Keras measured."""
+    from .demo.run import run_demo
+
+    if not run_demo(out, screen()):
+        sys.exit(1)
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of tenun, NumPy and Python."""
+    _print_version(True)
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    import platform
+
+    import numpy as np
+
+    from . import __version__
+
+    print(f"tenun {__version__} (NumPy {np.__version__}, Python {platform.python_version()}, {platform.machine()})")
+    raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Compiles saved neural networks (.keras .h5 .onnx .tenun) and runs them with NumPy."""

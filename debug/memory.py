@@ -1,0 +1,55 @@
+"""The memory plan in figures, and drawn: a line for each buffer over the steps that it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..backends.numpy.plan import Plan
+from ..passes.memory import MemoryPlan, aligned
+
+WIDTH = 48  # columns of the picture
+LINES = 60  # buffers drawn at most
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes: the arena, what buffers would take without sharing, what no plan can do without, and scratch."""
+
+    arena: int
+    naive: int
+    bound: int
+    scratch: int
+
+    @property
+    def over_bound(self) -> float:
+        """The arena as a multiple of the lower bound."""
+        return self.arena / self.bound if self.bound else 1.0
+
+
+def memory_of(plan: Plan) -> Memory:
+    """The figures of a plan."""
+    memory: MemoryPlan = plan.memory
+    return Memory(memory.total, memory.naive, memory.bound, plan.arena.scratch_bytes)
+
+
+def memory_picture(plan: Plan, width: int = WIDTH) -> Iterator[str]:
+    """The arena as text: offset, bytes, life line, value; ordered by offset.
+
+    Steps run from left to right, from the copying in of the inputs to that of the outputs.
+    """
+    nodes = len(plan.graph)
+    buffers = sorted(zip(plan.memory.offsets, plan.roots), key=lambda pair: (pair[0], pair[1].first))
+    biggest = sorted(buffers, key=lambda pair: -pair[1].var.tensor.nbytes)[:LINES]
+    shown = {id(root) for _, root in biggest}
+    scale = width / (nodes + 2)
+    yield f"{'offset':>10} {'bytes':>10}  {f'step 0 to {nodes - 1}':<{width}}  value"
+    for offset, root in buffers:
+        if id(root) not in shown:
+            continue
+        start = min(int((root.first + 1) * scale), width - 1)
+        end = max(int((min(root.last, nodes) + 2) * scale), start + 1)
+        line = ("·" * start + "━" * (end - start)).ljust(width, "·")
+        yield f"{offset:>10} {aligned(root.var.tensor.nbytes):>10}  {line}  %{root.var.name}: {root.var.type}"
+    if len(buffers) > len(shown):
+        yield f"{'...':>10} {len(buffers) - len(shown)} smaller buffers"

@@ -1,0 +1,142 @@
+"""The other commands, bad models, and how the command starts and ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tenun
+
+Command = Any
+
+
+def test_dump_of_each_format(tenun_command: Command, model: Path, tmp_path: Path) -> None:
+    text = tenun_command("dump", model)
+    assert text.status == 0 and tenun.parse(text.out, tenun.load(model).weights) == tenun.compile(model).optimized
+    assert tenun_command("dump", model, "--format", "dot").out.startswith("digraph")
+    assert tenun_command("dump", model, "--format", "mermaid").out.startswith("flowchart")
+    assert json.loads(tenun_command("dump", model, "-f", "json").out)["name"] == "pixels"
+    assert tenun_command("dump", model, "-f", "svg", "-o", tmp_path / "g.svg").out == ""
+    ET.fromstring((tmp_path / "g.svg").read_bytes())
+
+
+def test_dump_raw_after_and_weights(tenun_command: Command, model: Path) -> None:
+    assert tenun.parse(tenun_command("dump", model, "--raw").out).outputs
+    assert tenun_command("dump", model, "--after", "fold").out == tenun_command("dump", model, "--after", "fold:1").out
+    assert tenun_command("dump", model, "--after", "dce:2").out == tenun_command("dump", model).out
+    weights = tenun_command("dump", model, "--raw", "--weights").out
+    assert weights.splitlines()[-1] == "// @sums.kernel: f32[72, 3]  min 0  mean 0.333333  max 1  std 0.471405"
+    assert tenun.parse(weights).outputs
+    assert "statistics" in tenun_command("dump", model, "-f", "json", "--weights").out
+
+
+def test_dump_refuses(tenun_command: Command, model: Path, tmp_path: Path) -> None:
+    error = tenun_command("dump", model, "--after", "magic").error
+    assert "pass 'magic' is not in the pipeline" in error and "hint: passes: fold, dce" in error
+    assert "has 2 turns" in tenun_command("dump", model, "--after", "dce:9").error
+    assert "exclude each other" in tenun_command("dump", model, "--after", "dce", "--raw").error
+    assert "does not go with" in tenun_command("dump", model, "--weights", "-f", "dot").error
+    assert "cannot write the file" in tenun_command("dump", model, "-o", tmp_path / "none" / "x").error
+
+
+def test_summary(tenun_command: Command, model: Path) -> None:
+    result = tenun_command("summary", model)
+    assert result.status == 0 and "f32[N, 4, 6, 3]" in result.out and "parameters  216 (864 B)" in result.out
+    assert "lower bound" in result.out and "━━━━" in tenun_command("summary", model, "--memory").out
+
+
+def test_summary_without_a_plan(tenun_command: Command, tmp_path: Path) -> None:
+    graph = tenun.parse('graph "g" (%x: f32[*]) -> (%y: f32[*]) { %y: f32[*] = relu(%x) }')
+    tenun.save(graph, tmp_path / "g.tenun")
+    result = tenun_command("summary", tmp_path / "g.tenun")
+    assert result.status == 0 and "relu" in result.out and result.err.startswith("warning: no memory plan")
+
+
+def test_check(tenun_command: Command, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = tenun_command("check", model)
+    assert result.status == 0 and result.out.splitlines()[-1].startswith("runs")
+    monkeypatch.setattr("tenun.cli._without_kernel", lambda graph: ["magic"])
+    assert "ops without a kernel: magic" in tenun_command("check", model).error
+
+
+BROKEN = {
+    "empty.keras": b"",
+    "words.onnx": b"these are words",
+    "words.keras": b"these are words",
+    "words.h5": b"these are words",
+    "cut.tenun": (1000).to_bytes(8, "little") + b'{"a": 1',
+    "zip.keras": b"PK\x03\x04 and no more",
+    "hdf.h5": b"\x89HDF\r\n\x1a\n and no more",
+}
+
+
+@pytest.mark.parametrize("command", ["run", "dump", "summary", "check"])
+@pytest.mark.parametrize("name", [*BROKEN, "missing.onnx", ""])
+def test_broken_models(tenun_command: Command, tmp_path: Path, command: str, name: str) -> None:
+    if name in BROKEN:
+        (tmp_path / name).write_bytes(BROKEN[name])
+    assert f"file: {tmp_path / name}" in tenun_command(command, tmp_path / name).error
+
+
+def test_version_and_help(tenun_command: Command) -> None:
+    assert tenun_command("version").out == tenun_command("--version").out
+    assert tenun_command("version").out.startswith(f"tenun {tenun.__version__} (NumPy {np.__version__}")
+    for command in ("run", "dump", "summary", "check", "demo"):
+        result = tenun_command(command, "--help")
+        assert result.status == 0 and f"tenun {command}" in result.out.partition("Examples")[2]
+
+
+def test_a_wrong_command_line_exits_with_2(tenun_command: Command) -> None:
+    for arguments in (["run"], ["dump", "x", "--format", "tiff"], ["fly"], ["run", "x", "--batch", "0"]):
+        result = tenun_command(*arguments)
+        assert result.status == 2 and result.err and "Traceback" not in result.err
+
+
+def test_an_unexpected_error_is_one_line_too(
+    tenun_command: Command, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tenun.cli import main
+
+    def broken(graph: Any) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("tenun.debug.summary.summarize", broken)
+    result = tenun_command("summary", model)
+    assert result.status == 1 and result.err.startswith("error: internal error: ZeroDivisionError: division by zero\n")
+    monkeypatch.setenv("TENUN_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        main(["summary", str(model)])
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # the package as this test run finds it, whether installed or on PYTHONPATH
+    found = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **environment}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, encoding="utf-8", env={**os.environ, **found}
+    )
+
+
+def test_python_dash_m(model: Path, tmp_path: Path) -> None:
+    good = python("-m", "tenun", "dump", str(model))
+    assert good.returncode == 0 and good.stdout.startswith("graph")
+    bad = python("-m", "tenun", "dump", str(tmp_path / "none.onnx"))
+    assert bad.returncode == 1 and bad.stderr.startswith("error: the file does not exist") and not bad.stdout
+
+
+def test_a_narrow_encoding_is_no_error(model: Path) -> None:
+    result = python("-m", "tenun", "summary", str(model), "--memory", PYTHONIOENCODING="ascii")
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_command_line_loads_little() -> None:
+    heavy = ["onnx", "h5py", "networkx", "tenun.backends.numpy.plan", "tenun.ir.graph", "PIL"]
+    code = f"import sys, tenun.cli; print([m for m in {heavy} if m in sys.modules])"
+    assert python("-c", code).stdout.strip() == "[]"

@@ -1,0 +1,97 @@
+"""Summaries, memory pictures and profiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tenun
+from tenun.debug.memory import memory_of, memory_picture
+from tenun.debug.summary import plain_rows, quantity, summarize, totals
+from tenun.ir import Builder, Graph, Tensor, symbol
+from tenun.ir.types import f32
+
+N = symbol("N")
+
+
+def weight(*shape: int) -> np.ndarray:
+    return (np.random.default_rng(0).standard_normal(shape) * 0.3).astype(np.float32)
+
+
+def network() -> Graph:
+    """conv, relu | pool | flatten | dense twice with the same weights."""
+    b = Builder(Graph("net"))
+    x = b.input("x", Tensor(f32, (N, 8, 8, 3)))
+    with b.at("conv"):
+        kernel, bias = b.constant(weight(3, 3, 3, 4), "conv.kernel"), b.constant(weight(4), "conv.bias")
+        y = b.relu(b.conv(x, kernel, bias, strides=(1, 1), dilations=(1, 1), padding="same"))
+    with b.at("pool"):
+        y = b.max_pool(y, window=(2, 2), strides=(2, 2), dilations=(1, 1))
+    with b.at("flatten"):
+        y = b.reshape(y, shape=(N, -1))
+    kernel = b.constant(weight(64, 64), "dense.kernel")
+    with b.at("dense"):
+        y = b.matmul(y, kernel)
+    with b.at("again"):
+        y = b.matmul(y, kernel)
+    return b.outputs(b.mul(y, 2.0), names=["p"])
+
+
+def images(n: int) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((n, 8, 8, 3)).astype(np.float32)
+
+
+def test_rows_are_layers() -> None:
+    rows = plain_rows(summarize(network()))
+    assert rows == [
+        ("x", "input", "f32[N, 8, 8, 3]", "", "", ""),
+        ("conv", "conv, relu", "f32[N, 8, 8, 4]", "112", "14.1 k", "x"),
+        ("pool", "max_pool", "f32[N, 4, 4, 4]", "", "256", "conv"),
+        ("flatten", "reshape", "f32[N, 64]", "", "", "pool"),
+        ("dense", "matmul", "f32[N, 64]", "4,096", "8.19 k", "flatten"),
+        ("again", "matmul", "f32[N, 64]", "", "8.19 k", "dense"),
+        ("mul", "mul", "f32[N, 64]", "", "64", "again"),
+    ]
+
+
+def test_shared_and_scalar_constants_count_as_they_should() -> None:
+    figures = summarize(network())
+    assert figures.parameters == 3 * 3 * 3 * 4 + 4 + 64 * 64
+    assert figures.weight_bytes == 4 * figures.parameters
+    assert figures.flops == 2 * 8 * 8 * 4 * 27 + 8 * 8 * 4 + 4 * 4 * 4 * 4 + 2 * 2 * 64 * 64 + 64
+
+
+def test_totals_tell_the_memory() -> None:
+    memory = memory_of(tenun.compile(network()).plan(images(1)))
+    assert memory.bound <= memory.arena <= memory.naive and memory.over_bound <= 1.02
+    text = dict(totals(summarize(network()), memory))
+    assert text["parameters"] == "4,208 (16.8 kB)" and "arena" in text["memory"]
+
+
+def test_the_picture_has_a_line_for_each_buffer() -> None:
+    plan = tenun.compile(network()).plan(images(1))
+    heading, *lines = memory_picture(plan, width=20)
+    assert "offset" in heading and len(lines) == len(plan.roots)
+    assert all("━" in line for line in lines)
+    offsets = [int(line.split()[0]) for line in lines]
+    assert offsets == sorted(offsets) and max(offsets) < plan.memory.total
+
+
+def test_quantities() -> None:
+    assert [quantity(n, "B") for n in (0, 999, 1500, 2.5e6, 3e9)] == ["0 B", "999 B", "1.5 kB", "2.5 MB", "3 GB"]
+    assert quantity(12) == "12" and quantity(1234) == "1.23 k"
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4000])
+def test_profile(batch: int) -> None:
+    """Also for a batch that is cut into shards; calls before and after are not disturbed."""
+    executable = tenun.compile(network())
+    x = images(batch)
+    before = executable(x)
+    rows = executable.profile(x, rounds=3)
+    assert sum(row.share for row in rows) == pytest.approx(1)
+    assert [row.seconds for row in rows] == sorted((row.seconds for row in rows), reverse=True)
+    ops = [row.op for row in rows]
+    assert ops.count("conv") == 1 and ops.count("matmul") == 2 and "reshape" not in ops
+    assert all(row.source for row in rows if row.op == "conv") and "conv(" in rows[ops.index("conv")].node
+    np.testing.assert_array_equal(executable(x), before)
