@@ -1,0 +1,215 @@
+"""What a layer is: a dataclass whose fields are Keras' config keys, with its weights and its lowering to core ops.
+
+    @layer
+    class Dense(Layer):
+        units: int
+        activation: Function = "linear"
+        use_bias: bool = True
+        ...
+        def weights(self, x): ...              # declares them, in Keras' variable order
+        def lower(self, b, x, w): ...          # Var in, Var out
+
+`LAYERS` is the table of all layers by Keras class name; the Keras frontend, the model-building API and the writer
+read it.  Field annotations tell what a key holds: `Function` (an activation) and `Layer` (or a list of them) are looked
+at, keys that mean nothing at inference (`Config`: initialisers, regularisers, constraints) are only kept.
+
+How a lowering is run (which weights are at hand, masks, dtypes) is the business of `lowering.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Union
+
+from ..errors import UnsupportedError
+from ..ir import Builder, Tensor, Var, dtype
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Any:
+        """What type checkers read (typing.dataclass_transform, from Python 3.11)."""
+        return lambda function: function
+
+
+Config = Any  # an initialiser, regulariser or constraint: a name or Keras' serialised dict, kept as it is
+Function = Any  # an activation: a name, a Layer, a function f(b, x), or None
+Mask = Union[Var, None]
+C = TypeVar("C", bound="type[Layer]")
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A declared variable of a layer."""
+
+    name: str
+    shape: tuple[Any, ...]
+    initializer: Config = "zeros"
+    trainable: bool = True
+    regularizer: Config = None
+    dtype: str | None = None  # by default the layer's variable dtype
+    autocast: bool = True  # whether the lowering sees it in the layer's compute dtype
+
+
+@dataclass(eq=False)
+class Layer:
+    """The base of all layers; see the module's text.
+
+    A subclass overrides `weights` and `lower`, and where it has to: `check` (refuse a config by name),
+    `compute_mask`, `children`.  `lower` gets the mask of its input if it has a parameter `mask`.
+    """
+
+    name: str | None = field(default=None, kw_only=True)
+    trainable: bool = field(default=True, kw_only=True)
+    dtype: Any = field(default=None, kw_only=True)
+    activity_regularizer: Config = field(default=None, kw_only=True)
+
+    supports_masking: ClassVar[bool] = False  # the default `compute_mask` hands the mask on
+    autocast: ClassVar[bool] = True  # floating-point inputs come in the compute dtype
+    needs_float: ClassVar[bool] = False  # integer inputs are cast to the compute dtype too
+    call_arguments: ClassVar[tuple[str, ...]] = ("mask",)  # of Keras' `call`, after the input, in its order
+    store_path: ClassVar[str] = ""  # where in Keras' object tree, below the layer, its own weights are
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    # ---- what subclasses override
+
+    def check(self) -> None:
+        """Normalise the fields, and refuse values that are not supported: `self.refuse(key)`."""
+
+    def weights(self, *inputs: Tensor) -> Iterator[Weight]:
+        """The layer's own variables, trainable ones first, in Keras' order."""
+        return iter(())
+
+    def lower(self, *args: Any, **arguments: Any) -> Any:
+        """lower(b, x, w, [mask, ...]): the layer applied to x (a Var or a list of them), as core ops."""
+        raise NotImplementedError
+
+    def compute_mask(self, b: Builder, x: Any, mask: Any, y: Any) -> Any:
+        """The mask of the output y; `mask` is that of the input x (a list where x is one)."""
+        return mask if self.supports_masking else None
+
+    def children(self) -> Iterator[tuple[str, Layer | Sequence[Layer]]]:
+        """Sub-layers with Keras' attribute names, in the order in which Keras tracks them."""
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            each = value if isinstance(value, (list, tuple)) else [value]
+            if each and all(isinstance(v, Layer) for v in each):
+                yield f.name, value
+
+    # ---- what lowerings share
+
+    @property
+    def class_name(self) -> str:
+        """The name under which Keras knows the layer."""
+        return type(self).__name__
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype in which the layer computes, by its dtype policy."""
+        name = self.dtype or "float32"
+        return {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}.get(name, name)
+
+    @property
+    def variable_dtype(self) -> str:
+        """The dtype in which the layer keeps its weights, by its dtype policy."""
+        return "float32" if str(self.dtype).startswith("mixed_") else self.dtype or "float32"
+
+    def refuse(self, key: str, hint: str | None = None) -> None:
+        """Raise UnsupportedError that names layer, key and value."""
+        message = f"layer {self.name!r} ({self.class_name}): {key}={getattr(self, key)!r} is not supported"
+        raise UnsupportedError(message, node=self.name, op=self.class_name, hint=hint)
+
+    def invalid(self, why: str) -> UnsupportedError:
+        """An error that names the layer, to be raised."""
+        return UnsupportedError(f"layer {self.name!r} ({self.class_name}): {why}", node=self.name, op=self.class_name)
+
+
+LAYERS: dict[str, type[Layer]] = {}
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(field,))
+def layer(*aliases: Any) -> Any:
+    """Make a class a dataclass and enter it into LAYERS, also under Keras' other names for it."""
+
+    def register(cls: C) -> C:
+        made: Any = dataclass(eq=False)(cls)
+        for name in (made.__name__, *names):
+            assert name not in LAYERS, f"layer {name} is registered twice"
+            LAYERS[name] = made
+        return made
+
+    if len(aliases) == 1 and isinstance(aliases[0], type):
+        names: tuple[str, ...] = ()
+        return register(aliases[0])
+    names = aliases
+    return register
+
+
+def config_fields(cls: type[Layer]) -> dict[str, dataclasses.Field[Any]]:
+    """The config keys that a layer class knows."""
+    return {f.name: f for f in dataclasses.fields(cls) if f.init}
+
+
+# ---- small things that layers share ---------------------------------------------------------------------------
+
+
+def integers(layer: Layer, key: str, rank: int) -> tuple[int, ...]:
+    """A field given as one integer or as `rank` of them, as a tuple."""
+    value = getattr(layer, key)
+    if isinstance(value, int):
+        return (value,) * rank
+    if not isinstance(value, (list, tuple)) or len(value) != rank or not all(isinstance(v, int) for v in value):
+        raise layer.invalid(f"{key}={value!r} is not one integer or {rank} of them")
+    return tuple(value)
+
+
+def to_last(b: Builder, x: Var, data_format: str | None) -> Var:
+    """x with its channels as the last axis."""
+    rank = len(x.shape)
+    return b.transpose(x, perm=(0, *range(2, rank), 1)) if data_format == "channels_first" and rank > 2 else x
+
+
+def from_last(b: Builder, x: Var, data_format: str | None) -> Var:
+    """The inverse of `to_last`."""
+    rank = len(x.shape)
+    first = data_format == "channels_first" and rank > 2
+    return b.transpose(x, perm=(0, rank - 1, *range(1, rank - 1))) if first else x
+
+
+def channel_axis(data_format: str | None) -> int:
+    """The axis of the channels in an input of a layer with `data_format`."""
+    return 1 if data_format == "channels_first" else -1
+
+
+def as_dtype(b: Builder, x: Var, name: Any) -> Var:
+    """x in the dtype called `name`."""
+    wanted = dtype(name)
+    return x if x.tensor.dtype is wanted else b.cast(x, to=wanted)
+
+
+def is_float(x: Var) -> bool:
+    """Whether x is a floating-point tensor."""
+    return isinstance(x.type, Tensor) and x.type.dtype.is_float
+
+
+def map_structure(function: Callable[..., Any], x: Any) -> Any:
+    """The nested lists, tuples and dicts x with every leaf changed."""
+    if isinstance(x, dict):
+        return {k: map_structure(function, v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)) and not hasattr(x, "_fields"):
+        return type(x)(map_structure(function, v) for v in x)
+    return function(x)
+
+
+def flatten(x: Any) -> list[Any]:
+    """The leaves of nested lists, tuples and dicts; dicts in the order of their sorted keys, as Keras does."""
+    if isinstance(x, dict):
+        return [leaf for key in sorted(x) for leaf in flatten(x[key])]
+    if isinstance(x, (list, tuple)) and not hasattr(x, "_fields"):
+        return [leaf for v in x for leaf in flatten(v)]
+    return [x]

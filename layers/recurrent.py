@@ -1,0 +1,387 @@
+"""Recurrent layers: cells, the layers made of one cell, RNN(cell), stacked cells.
+
+A `Cell` lowers itself to one core op for one or two directions (`run`), which is all that Bidirectional needs too.
+Semantics: keras/src/layers/rnn/rnn.py and keras/src/backend/tensorflow/rnn.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ..ir import Builder, Tensor, Var
+from ..ir.ops.shape import BIG
+from .activation import check_activation, elementwise
+from .base import Config, Function, Layer, Mask, Weight, flatten, layer
+
+if TYPE_CHECKING:
+    from .lowering import Array, Scope
+
+
+class Result(NamedTuple):
+    """What a cell gives for a sequence: all steps (N, T, D, H), and the last states, each (N, D, H)."""
+
+    sequence: Var
+    states: list[Var]
+
+
+@dataclass(eq=False)
+class Cell(Layer):
+    """One step of a recurrence: weights, activations, and the core op that repeats it."""
+
+    units: int
+    activation: Function = "tanh"
+    _: KW_ONLY
+    use_bias: bool = True
+    kernel_initializer: Config = "glorot_uniform"
+    recurrent_initializer: Config = "orthogonal"
+    bias_initializer: Config = "zeros"
+    kernel_regularizer: Config = None
+    recurrent_regularizer: Config = None
+    bias_regularizer: Config = None
+    kernel_constraint: Config = None
+    recurrent_constraint: Config = None
+    bias_constraint: Config = None
+    dropout: float = 0.0  # training only, as is recurrent_dropout
+    recurrent_dropout: float = 0.0
+    seed: int | None = None
+    gates: ClassVar[int] = 1
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    needs_float: ClassVar[bool] = True
+
+    def check(self) -> None:
+        check_activation(self)
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """The shape of the bias variable."""
+        return (self.units * self.gates,)
+
+    def weights(self, *inputs: Tensor) -> Iterator[Weight]:
+        columns = self.units * self.gates
+        features = inputs[0].dims[-1]
+        yield Weight("kernel", (features, columns), self.kernel_initializer, regularizer=self.kernel_regularizer)
+        recurrent = (self.units, columns)
+        yield Weight("recurrent_kernel", recurrent, self.recurrent_initializer, regularizer=self.recurrent_regularizer)
+        if self.use_bias:
+            yield Weight("bias", self.bias_shape(), self.bias_initializer, regularizer=self.bias_regularizer)
+
+    def settings(self) -> tuple[Any, ...]:
+        """What has to be equal for two cells to be the two directions of one op."""
+        activations = [elementwise(self, k) for k in ("activation", "recurrent_activation") if hasattr(self, k)]
+        reset = getattr(self, "reset_after", None)
+        return (type(self), self.units, self.use_bias, self.compute_dtype, *activations, reset)
+
+    def op_bias_shape(self) -> tuple[int, ...]:
+        """The shape of one direction of the core op's bias."""
+        return self.bias_shape()
+
+    def op_bias(self, bias: Array) -> Array:
+        """The bias variable as the core op wants it, for one direction."""
+        return bias
+
+    def run(
+        self, b: Builder, x: Var, owner: Scope, ws: Sequence[Scope], mask: Mask, states: list[Var] | None, **attrs: Any
+    ) -> Result:
+        """The recurrence over x with the weights of one scope for each direction; states: (N, D, H) each.
+
+        `owner` is the layer after which the stacked constants are called.
+        """
+
+        def stacked(name: str, convert: Callable[[Array], Array] = lambda v: v, shape: Any = None) -> Var:
+            sources = [w.parameter(name) for w in ws]
+            shape = (len(ws), *(shape or sources[0].shape))
+            return owner.derived(name, shape, sources, lambda *each: np.stack([convert(v) for v in each]))
+
+        bias = stacked("bias", self.op_bias, self.op_bias_shape()) if self.use_bias else None
+        return self.emit(b, (x, stacked("kernel"), stacked("recurrent_kernel"), bias, mask), states, attrs)
+
+    def emit(self, b: Builder, operands: tuple[Any, ...], states: list[Var] | None, attrs: dict[str, Any]) -> Result:
+        """The core op."""
+        raise NotImplementedError
+
+
+@layer
+class SimpleRNNCell(Cell):
+    """h' = activation(x @ kernel + h @ recurrent_kernel + bias)."""
+
+    def emit(self, b: Builder, operands: tuple[Any, ...], states: list[Var] | None, attrs: dict[str, Any]) -> Result:
+        sequence, h = b.rnn(*operands, *(states or ()), activation=elementwise(self, "activation"), **attrs)
+        return Result(sequence, [h])
+
+
+@dataclass(eq=False)
+class _GatedCell(Cell):
+    _: KW_ONLY
+    recurrent_activation: Function = "sigmoid"
+
+    def check(self) -> None:
+        super().check()
+        check_activation(self, "recurrent_activation")
+
+    def activations(self) -> dict[str, Any]:
+        """The activations of the gates and of what they let through."""
+        return {k: elementwise(self, k) for k in ("activation", "recurrent_activation")}
+
+
+@layer
+class LSTMCell(_GatedCell):
+    """Columns i, f, g, o: c' = f c + i activation(g), h' = o activation(c')."""
+
+    unit_forget_bias: bool = True
+    gates: ClassVar[int] = 4
+    state_names: ClassVar[tuple[str, ...]] = ("h", "c")
+
+    def emit(self, b: Builder, operands: tuple[Any, ...], states: list[Var] | None, attrs: dict[str, Any]) -> Result:
+        chosen = self.activations()
+        sequence, h, c = b.lstm(*operands, *(states or ()), **chosen, output_activation=chosen["activation"], **attrs)
+        return Result(sequence, [h, c])
+
+
+@layer
+class GRUCell(_GatedCell):
+    """Columns z, r, g: h' = z h + (1 - z) activation(g); reset_after: r after the product with recurrent_kernel."""
+
+    reset_after: bool = True
+    gates: ClassVar[int] = 3
+
+    def bias_shape(self) -> tuple[int, ...]:
+        return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
+
+    def op_bias_shape(self) -> tuple[int, ...]:
+        return (2, 3 * self.units)
+
+    def op_bias(self, bias: Array) -> Array:
+        return bias if self.reset_after else np.stack([bias, np.zeros_like(bias)])
+
+    def emit(self, b: Builder, operands: tuple[Any, ...], states: list[Var] | None, attrs: dict[str, Any]) -> Result:
+        sequence, h = b.gru(*operands, *(states or ()), reset_after=self.reset_after, **self.activations(), **attrs)
+        return Result(sequence, [h])
+
+
+@layer
+class StackedRNNCells(Layer):
+    """Cells one on top of the other; the same as their layers one after the other."""
+
+    cells: list[Layer]
+
+
+# ---- layers ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, kw_only=True)
+class Recurrent(Layer):
+    """What the layers made of cells share: sequences, states, masks, direction."""
+
+    return_sequences: bool = False
+    return_state: bool = False
+    go_backwards: bool = False
+    stateful: bool = False
+    unroll: bool = False  # how Keras runs the loop: no meaning for the result
+    zero_output_for_mask: bool = False
+    call_arguments: ClassVar[tuple[str, ...]] = ("initial_state", "mask", "training")
+    supports_masking: ClassVar[bool] = True
+    needs_float: ClassVar[bool] = True
+
+    def stack(self, x: Var, w: Scope) -> list[tuple[Cell, Scope]]:
+        """The cells from the bottom to the top, each with its weights."""
+        raise NotImplementedError
+
+    def lower(self, b: Builder, x: Any, w: Scope, initial_state: Any = None, mask: Any = None) -> Any:
+        x, initial = inputs_and_states(x, initial_state)
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        result = run(b, x, [(self, w)], initial, mask)
+        y = result.output(b, 0, initial is not None, mask is not None)
+        if self.return_sequences and self.go_backwards:
+            y = flipped(b, y)
+        return [y, *result.last_states(b, 0)] if self.return_state else y
+
+    def compute_mask(self, b: Builder, x: Any, mask: Any, y: Any) -> Any:
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        return [mask if self.return_sequences else None]
+
+
+def inputs_and_states(x: Any, initial_state: Any) -> tuple[Var, list[Var] | None]:
+    """Sequences and initial states; Keras 2 gives both as one list."""
+    if isinstance(x, (list, tuple)):
+        x, *more = x
+        initial_state = more or initial_state
+    if initial_state is None:
+        return x, None
+    return x, flatten(initial_state)
+
+
+def flipped(b: Builder, x: Var) -> Var:
+    """x with its steps in reverse."""
+    return b.slice(x, starts=(-1,), ends=(-BIG,), axes=(1,), steps=(-1,))
+
+
+class Run(NamedTuple):
+    """The outcome of one or two directions of a recurrent layer."""
+
+    layers: list[tuple[Recurrent, Scope]]
+    results: list[Result]  # one for each cell of the stack
+    backwards: list[bool]
+
+    def output(self, b: Builder, direction: int, initial: bool, masked: bool) -> Var:
+        """The output of a direction: all steps in the order of the input, or the last one.
+
+        The last step of the sequence is the last h, except where the last steps are masked and zeroed, or all
+        steps are masked and the initial state is not zero.
+        """
+        recurrent, (sequence, states) = self.layers[direction][0], self.results[-1]
+        if recurrent.return_sequences:
+            return _direction(b, sequence, 2, direction)
+        if masked and (initial or recurrent.stateful or recurrent.zero_output_for_mask):
+            step = 0 if self.backwards[direction] else -1
+            end = 1 if step == 0 else BIG
+            last = b.squeeze(b.slice(sequence, starts=(step,), ends=(end,), axes=(1,)), axes=(1,))
+            return _direction(b, last, 1, direction)
+        return _direction(b, states[0], 1, direction)
+
+    def concatenated(self, b: Builder, initial: bool, masked: bool) -> Var | None:
+        """The outputs of both directions side by side, where they stand so already; None where not."""
+        recurrent, (sequence, states) = self.layers[0][0], self.results[-1]
+        if not recurrent.return_sequences and masked and (initial or recurrent.stateful):
+            return None
+        x = sequence if recurrent.return_sequences else states[0]
+        *outer, directions, units = x.shape
+        return b.reshape(x, shape=(*outer, directions * units))
+
+    def last_states(self, b: Builder, direction: int) -> list[Var]:
+        """The last states of a direction, cell by cell."""
+        return [_direction(b, s, 1, direction) for result in self.results for s in result.states]
+
+
+def _direction(b: Builder, x: Var, axis: int, direction: int) -> Var:
+    """One direction of a result, without the direction axis."""
+    if x.shape[axis] == 1:
+        return b.squeeze(x, axes=(axis,))
+    return b.squeeze(b.slice(x, starts=(direction,), ends=(direction + 1,), axes=(axis,)), axes=(axis,))
+
+
+def run(
+    b: Builder, x: Var, layers: list[tuple[Recurrent, Scope]], initial: list[Var] | None, mask: Mask,
+    owner: Scope | None = None,
+) -> Run:  # fmt: skip
+    """Run one layer, or two (the directions of the Bidirectional `owner`, forward first) as one op a cell.
+
+    `initial` has the states of the first layer's cells, then those of the second one's.
+    """
+    first = layers[0][0]
+    backwards = [recurrent.go_backwards for recurrent, _ in layers]
+    direction = "bidirectional" if len(layers) == 2 else "reverse" if backwards[0] else "forward"
+    stacks = [recurrent.stack(x, w) for recurrent, w in layers]
+    names = [_state_names(recurrent, w, stack) for (recurrent, w), stack in zip(layers, stacks)]
+    current = _initial_states(b, x, layers, stacks, names, initial)
+    results: list[Result] = []
+    attrs = {"direction": direction, "zero_masked": first.zero_output_for_mask}
+    for level, cells in enumerate(zip(*stacks)):
+        cell, ws = cells[0][0], [w for _, w in cells]
+        result = cell.run(b, x, owner or ws[0], ws, mask, current[level], **attrs)
+        results.append(result)
+        if level + 1 < len(stacks[0]):  # only single directions have stacks
+            x = _direction(b, result.sequence, 2, 0)
+    outcome = Run(layers, results, backwards)
+    for i, ((recurrent, w), own) in enumerate(zip(layers, names)):
+        if recurrent.stateful:
+            for name, value in zip(own, outcome.last_states(b, i)):
+                w.lowering.set_state(name, value)
+    return outcome
+
+
+def _state_names(recurrent: Recurrent, w: Scope, stack: list[tuple[Cell, Scope]]) -> list[str]:
+    """Names of a layer's states: `lstm.h`, `lstm.c`; in a stack with the number of the cell: `rnn.0.h`."""
+    prefixes = [f"{w.path}.{i}" if len(stack) > 1 else w.path for i in range(len(stack))]
+    return [f"{prefix}.{s}" for prefix, (cell, _) in zip(prefixes, stack) for s in cell.state_names]
+
+
+def _initial_states(
+    b: Builder, x: Var, layers: list[tuple[Recurrent, Scope]], stacks: list[list[tuple[Cell, Scope]]],
+    names: list[list[str]], initial: list[Var] | None,
+) -> list[list[Var] | None]:  # fmt: skip
+    """For each level of the stacks its initial states, (N, D, H) each; None where they are zeros."""
+    stateful = any(recurrent.stateful for recurrent, _ in layers)
+    if stateful:
+        _require_state(x, layers)
+        kept = [
+            w.lowering.state(name, (x.shape[0], cell.units), cell.compute_dtype)
+            for (_, w), stack, own in zip(layers, stacks, names)
+            for name, cell in zip(own, [c for c, _ in stack for _ in c.state_names])
+        ]
+        initial = kept if initial is None else initial
+    if initial is None:
+        return [None] * len(stacks[0])
+    expected = sum(map(len, names))
+    if len(initial) != expected:
+        raise layers[0][0].invalid(f"takes {expected} initial states, got {len(initial)}")
+    halves = [initial[: len(names[0])], initial[len(names[0]) :]][: len(layers)]
+    found: list[list[Var] | None] = []
+    place = 0
+    for cell, _ in stacks[0]:
+        states = []
+        for k in range(len(cell.state_names)):
+            each = [b.unsqueeze(b.cast_like(half[place + k], x), axes=(1,)) for half in halves]
+            states.append(each[0] if len(each) == 1 else b.concat(*each, axis=1))
+        found.append(states)
+        place += len(cell.state_names)
+    return found
+
+
+def _require_state(x: Var, layers: list[tuple[Recurrent, Scope]]) -> None:
+    recurrent, w = layers[0]
+    if w.lowering.forbid_state:
+        recurrent.refuse("stateful", hint=w.lowering.forbid_state)
+    if not isinstance(x.shape[0], int):
+        recurrent.refuse("stateful", hint="give the input a fixed batch size")
+
+
+class _OneCell(Recurrent):
+    """A layer that is itself its cell; Keras keeps the weights in an attribute `cell`."""
+
+    store_path: ClassVar[str] = "cell"
+
+    def stack(self, x: Var, w: Scope) -> list[tuple[Cell, Scope]]:
+        return [(self, w)]  # type: ignore[list-item]
+
+
+@layer
+class SimpleRNN(_OneCell, SimpleRNNCell):
+    """The simple (Elman) recurrent layer."""
+
+
+@layer
+class LSTM(_OneCell, LSTMCell):
+    """Long short-term memory."""
+
+
+@layer
+class GRU(_OneCell, GRUCell):
+    """Gated recurrent unit."""
+
+
+@layer
+class RNN(Recurrent):
+    """A recurrent layer of a given cell, or of a list of cells."""
+
+    cell: Layer | list[Layer]
+
+    def check(self) -> None:
+        if isinstance(self.cell, (list, tuple)):
+            self.cell = StackedRNNCells(cells=list(self.cell))
+        for cell in self._cells():
+            if not isinstance(cell, Cell):
+                self.refuse("cell", hint="cells: SimpleRNNCell, LSTMCell, GRUCell, StackedRNNCells")
+
+    def _cells(self) -> list[Any]:
+        return self.cell.cells if isinstance(self.cell, StackedRNNCells) else [self.cell]
+
+    def stack(self, x: Var, w: Scope) -> list[tuple[Cell, Scope]]:
+        found, features = [], x.tensor
+        for i, cell in enumerate(self._cells()):
+            name = f"cell_{i}" if len(self._cells()) > 1 else "cell"
+            found.append((cell, w.child(cell, features, name=name)))
+            features = features.with_(shape=(*features.dims[:-1], cell.units))
+        return found

@@ -1,0 +1,123 @@
+"""Layers around layers: Bidirectional, TimeDistributed."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..ir import Builder, Var
+from .base import Layer, layer, map_structure
+from .recurrent import Recurrent, flipped, inputs_and_states, run
+
+if TYPE_CHECKING:
+    from .lowering import Scope
+
+MERGES: dict[str, Any] = {
+    "concat": lambda b, x, y: b.concat(x, y, axis=-1),
+    "sum": lambda b, x, y: b.add(x, y),
+    "ave": lambda b, x, y: b.div(b.add(x, y), 2.0),
+    "mul": lambda b, x, y: b.mul(x, y),
+}
+
+
+@layer
+class Bidirectional(Layer):
+    """A recurrent layer and another that reads backwards, their outputs merged; one core op where they are alike."""
+
+    layer: Layer
+    merge_mode: str | None = "concat"
+    backward_layer: Layer | None = None
+    call_arguments: ClassVar[tuple[str, ...]] = ("initial_state", "mask", "training")
+    supports_masking: ClassVar[bool] = True
+    needs_float: ClassVar[bool] = True
+
+    def check(self) -> None:
+        """Complete the pair as Keras does: names, direction, zeros for masked steps of sequences."""
+        if self.merge_mode is not None and self.merge_mode not in MERGES:
+            self.refuse("merge_mode")
+        if not isinstance(self.layer, Recurrent) or not isinstance(self.backward_layer, (Recurrent, type(None))):
+            self.refuse("layer", hint="wrap SimpleRNN, LSTM, GRU or RNN")
+        forward: Any = self.layer
+        given = self.backward_layer is not None
+        backward: Any = self.backward_layer if given else copy.deepcopy(forward)
+        if not given:
+            backward.go_backwards = True
+            backward.name = "backward_" + (forward.name or "layer").removeprefix("forward_")
+        forward.name = "forward_" + (forward.name or "layer").removeprefix("forward_")
+        if forward.go_backwards == backward.go_backwards:
+            raise self.invalid("forward and backward layer have the same go_backwards")
+        for key in ("stateful", "return_sequences", "return_state"):
+            if getattr(forward, key) != getattr(backward, key):
+                raise self.invalid(f"forward and backward layer differ in {key}")
+        for each in (forward, backward):
+            each.zero_output_for_mask = each.return_sequences
+        self.backward_layer = backward
+
+    def children(self) -> Any:
+        yield "forward_layer", self.layer
+        yield "backward_layer", self.backward_layer
+
+    def lower(self, b: Builder, x: Any, w: Scope, initial_state: Any = None, mask: Any = None) -> Any:
+        x, initial = inputs_and_states(x, initial_state)
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        pair: list[Any] = [self.layer, self.backward_layer]
+        scopes = [w.child(each, x.tensor) for each in pair]
+        layers = list(zip(pair, scopes))
+        has_initial, masked = initial is not None, mask is not None
+        output: Any = None
+        if self._is_one_op():
+            both = run(b, x, layers, initial, mask, owner=w)
+            outcomes = [(both, 0), (both, 1)]
+            output = both.concatenated(b, has_initial, masked) if self.merge_mode == "concat" else None
+        else:
+            half = 0 if initial is None else len(initial) // 2
+            parts = [None, None] if initial is None else [initial[:half], initial[half:]]
+            outcomes = [(run(b, x, [each], part, mask), 0) for each, part in zip(layers, parts)]
+        if output is None:
+            output = self._merged(b, [each.output(b, d, has_initial, masked) for each, d in outcomes])
+        outputs = output if isinstance(output, list) else [output]
+        if self.layer.return_state:  # type: ignore[attr-defined]
+            return [*outputs, *(s for each, d in outcomes for s in each.last_states(b, d))]
+        return output
+
+    def _merged(self, b: Builder, ys: list[Var]) -> Var | list[Var]:
+        if self.layer.return_sequences and self.layer.go_backwards:  # type: ignore[attr-defined]
+            ys = [flipped(b, y) for y in ys]  # Keras flips what the second layer returns, whatever its direction
+        return ys if self.merge_mode is None else MERGES[self.merge_mode](b, *ys)
+
+    def _is_one_op(self) -> bool:
+        """Whether both directions are the two of one core op: alike, and the first reads forwards."""
+        first: Any = self.layer
+        second: Any = self.backward_layer
+        return (
+            not first.go_backwards  # type: ignore[attr-defined]
+            and hasattr(first, "settings")
+            and hasattr(second, "settings")
+            and first.settings() == second.settings()
+        )
+
+    def compute_mask(self, b: Builder, x: Any, mask: Any, y: Any) -> Any:
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        if not self.layer.return_sequences:  # type: ignore[attr-defined]
+            return None
+        return [mask, mask] if self.merge_mode is None else [mask]
+
+
+@layer
+class TimeDistributed(Layer):
+    """A layer applied to each step of x (N, T, ...): the steps are put into the batch, which the layer cannot tell."""
+
+    layer: Layer
+    supports_masking: ClassVar[bool] = True
+
+    def lower(self, b: Builder, x: Var, w: Scope, mask: Any = None) -> Any:
+        from .lowering import Value
+
+        n, t, *rest = x.shape
+        inner = mask is not None and len(mask.shape) > 2  # the mask says something about what is inside of a step
+        step_mask = b.reshape(mask, shape=(n * t, *mask.shape[2:])) if inner else None
+        steps = Value(b.reshape(x, shape=(n * t, *rest)), step_mask)
+        before, w.lowering.forbid_state = w.lowering.forbid_state, "a layer inside of TimeDistributed keeps no state"
+        y = w.call(self.layer, steps)
+        w.lowering.forbid_state = before
+        return map_structure(lambda v: b.reshape(v.var, shape=(n, t, *v.var.shape[1:])), y)
