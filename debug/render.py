@@ -9,7 +9,7 @@ from typing import Any
 from ..ir.attributes import Activation
 from ..ir.dims import Expr
 from ..ir.graph import Graph, Node, Var
-from ..ir.text import value_names, named_constants, value_text
+from ..ir.text import named_constants, value_names, value_text
 from ..ir.types import DType
 from .picture import Box, Picture, picture
 

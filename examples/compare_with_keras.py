@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tenun
 from common import figures, prepare
+
+import tenun
 
 COLUMNS = ("model", "samples", "F1 tenun", "F1 Keras", "acc. tenun", "acc. Keras", "max |diff|", "other class", "")
 ROW = "{:<24} {:>7} {:>9} {:>9} {:>10} {:>10} {:>11} {:>12} {}"

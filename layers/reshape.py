@@ -179,7 +179,7 @@ class UpSampling1D(_UpSampling):
 # Keras' names (tf.image.resize, no antialiasing) as attributes of the core op `resize`
 INTERPOLATIONS: dict[str, dict[str, Any]] = {
     "bilinear": {"mode": "linear"},
-    "bicubic": {"mode": "cubic", "cubic_coefficient": -0.5, "exclude_outside": True},
+    "bicubic": {"mode": "cubic", "cubic_coefficient": -0.5, "exclude_outside": True, "fraction_steps": 1024},
     "lanczos3": {"mode": "lanczos3", "exclude_outside": True},
     "lanczos5": {"mode": "lanczos5", "exclude_outside": True},
 }

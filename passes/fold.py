@@ -97,7 +97,7 @@ def _fold_computed(graph: Graph, node: Node, context: Context) -> int:
 
 def _symbolic(attribute: Any) -> bool:
     """Whether an attribute holds a dimension that is no number yet."""
-    return isinstance(attribute, dims.Expr) or isinstance(attribute, tuple) and any(map(_symbolic, attribute))
+    return isinstance(attribute, dims.Expr) or (isinstance(attribute, tuple) and any(map(_symbolic, attribute)))
 
 
 def _is_array(var: Var) -> bool:

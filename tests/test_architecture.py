@@ -32,7 +32,8 @@ LAYERS: dict[str, set[str]] = {
     "demo": {"errors", "files", "ir", "passes", "debug", "executable", "api"},
     "cli_inputs": {"errors", "ir"},
     "cli_results": {"errors", "files"},
-    "cli": {"errors", "files", "ir", "passes", "backends", "debug", "executable", "api", "demo", "cli_inputs", "cli_results", "__version__"},
+    "cli": {"errors", "files", "ir", "passes", "backends", "debug", "executable", "api", "demo", "__version__"}
+    | {"cli_inputs", "cli_results"},
     "__main__": {"cli"},
     "__init__": {"api", "executable", "ir", "errors"},
 }

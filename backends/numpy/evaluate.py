@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import RunError, UnsupportedError
+from ...errors import RunError, TenunError, UnsupportedError
 from ...ir import types
 from ...ir.attributes import check
 from ...ir.op import Op, infer
@@ -58,8 +58,24 @@ def evaluate(
 ) -> tuple[Any, ...]:
     """The outputs of an op for given arrays (None: left out).
 
-    The last len(dynamic) operands give attributes; `graphs` are the subgraphs as functions on arrays.
+    The last len(dynamic) operands give attributes; `graphs` are the subgraphs as functions on arrays.  RunError where
+    the kernel fails on them.
     """
+    try:
+        return _evaluate(op, operands, attrs, dynamic, graphs)
+    except TenunError as error:
+        raise error.at(op=op.name) from None
+    except Exception as error:
+        raise RunError(f"{type(error).__name__} in the kernel of {op.name}: {error}", op=op.name) from error
+
+
+def _evaluate(
+    op: Op,
+    operands: Sequence[Any],
+    attrs: Mapping[str, Any],
+    dynamic: tuple[str, ...],
+    graphs: Mapping[str, Callable[..., Any]] | None,
+) -> tuple[Any, ...]:
     split = len(operands) - len(dynamic)
     arrays = operands[:split]
     given = {k: _attribute_value(op, k, v) for k, v in zip(dynamic, operands[split:])}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import RunError, ShapeError
+from ...errors import RunError, ShapeError, TenunError
 from ...ir.graph import Graph, Var
 from ...ir.rebuild import bind_symbols, rebuild
 from ...ir.types import Tensor, type_of
@@ -69,7 +69,12 @@ class Program:
                 self._idle.popitem(last=False)
 
     def _make(self, inputs: Sequence[Any]) -> Plan:
-        return Plan(specialize(self.graph, inputs), Program)
+        special = specialize(self.graph, inputs)
+        try:
+            return Plan(special, Program)
+        except (MemoryError, OverflowError, ValueError) as error:
+            shapes = ", ".join(f"{v.name}: {v.type}" for v in special.inputs)
+            raise RunError(f"cannot plan {special.name!r} for inputs {shapes}: {error}", hint="smaller inputs") from error
 
 
 def specialize(graph: Graph, inputs: Sequence[Any]) -> Graph:
@@ -88,10 +93,11 @@ def checked(var: Var, value: Any) -> Any:
         if not isinstance(value, (list, tuple)):
             raise RunError(f"input {var.name!r}: expected a list ({want}), got {type(value).__name__}")
         return [np.asarray(v) for v in value]
-    array = np.asarray(value)
-    got = type_of(array) if array.dtype.kind in "biufcOSUT" or array.dtype.kind == "V" else None
-    if got is None:
-        raise ShapeError(f"input {var.name!r}: expected {want}, got an array of {array.dtype}")
+    try:
+        array = np.asarray(value)
+        got = type_of(array)
+    except (TypeError, ValueError, TenunError) as error:
+        raise ShapeError(f"input {var.name!r}: expected {want}, got {type(value).__name__}: {error}") from None
     if got.dtype is not want.dtype:
         array = _cast(var, want, got, array)
     if want.shape is not None and len(want.shape) != array.ndim:

@@ -65,6 +65,7 @@ def resize(
     nearest: str = "round_prefer_floor",
     cubic_coefficient: float = -0.75,
     exclude_outside: bool = False,
+    fraction_steps: int = 0,
     antialias: bool = False,
     extrapolation: float = 0.0,
     roi: Floats = (),
@@ -72,7 +73,8 @@ def resize(
     """x sampled anew to `sizes` along `axes`, each axis on its own (separable filters), as ONNX Resize defines it.
 
     Where `scales` are given they, not sizes / old sizes, relate the coordinates.  roi (starts, then ends, of the
-    axes, in [0, 1]) belongs to tf_crop_and_resize, which puts `extrapolation` outside of x.
+    axes, in [0, 1]) belongs to tf_crop_and_resize, which puts `extrapolation` outside of x.  Distances are exact, or
+    rounded to 1 / fraction_steps of a place (TensorFlow looks its bicubic weights up in a table of 1024 steps).
     """
     for value, allowed in ((mode, RESIZE_MODES), (coordinates, COORDINATES), (nearest, NEAREST)):
         require(value in allowed, f"{value!r} is none of {', '.join(allowed)}")

@@ -191,3 +191,18 @@ def test_nan_and_infinity_pass_through() -> None:
 def test_the_plan_shares_memory() -> None:
     plan = tenun.compile(network(), threads=1).plan(images(4))
     assert plan.memory.bound <= plan.memory.total <= plan.memory.bound * 1.02 < plan.memory.naive
+
+
+@pytest.mark.parametrize("value", [[[1, 2], [3]], {"a": 1}, np.array(["2020-01-01"], "datetime64[D]"), None])
+def test_what_is_no_array_is_refused(value: object) -> None:
+    with pytest.raises(tenun.TenunError):
+        tenun.compile(network())(value)
+
+
+def test_a_plan_that_no_memory_holds_is_refused() -> None:
+    b = Builder(Graph("g"))
+    x = b.input("x", Tensor(f32, (N,)))
+    n = 2**40
+    y = b.reduce_max(b.mul(b.expand(b.reshape(x, shape=(N, 1)), shape=(N, n)), np.arange(2, dtype=np.float32)[:1]))
+    with pytest.raises(tenun.RunError, match="cannot plan"):
+        tenun.compile(b.outputs(b.add(b.exp(y), y)))(np.ones(2**20, np.float32))

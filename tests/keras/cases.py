@@ -164,6 +164,7 @@ RESHAPE: dict[str, list[Any]] = {
         ({"size": (2, 3)}, (None, 4, 3)),
         ({"size": (2, 3), "interpolation": "bilinear"}, (5, 4, 3)),
         ({"size": (2, 4), "interpolation": "bicubic"}, (5, 4, 3)),
+        ({"size": (3, 5), "interpolation": "bicubic"}, (5, 4, 3)),
         ({"size": 2, "interpolation": "lanczos3"}, (9, 8, 3)),
         ({"size": 2, "interpolation": "lanczos5"}, (12, 13, 2)),
         ({"size": 2, "interpolation": "bilinear"}, (None, None, 3)),

@@ -102,6 +102,12 @@ def _nearest(x: Array, mode: str) -> Array:
     }[mode]()
 
 
+def _stepped(x: Array, steps: int) -> Array:
+    """Coordinates with fractions that are whole multiples of 1 / steps; exact for 0."""
+    below = np.floor(x)
+    return below + np.rint((x - below) * steps) / steps if steps else x
+
+
 def _taps(axis: Axis, x: Array, mode: str, coefficient: float, antialias: bool, exclude: bool) -> tuple[Array, Array]:
     """Places and weights for coordinates x: the neighbours that the filter reaches, outside of x the edge again.
 
@@ -129,7 +135,7 @@ def _taps(axis: Axis, x: Array, mode: str, coefficient: float, antialias: bool, 
 @kernel
 def resize(
     x: Array, *, sizes: Sequence[int], axes: Sequence[int], scales: Sequence[float], mode: str, coordinates: str,
-    nearest: str, cubic_coefficient: float, exclude_outside: bool, antialias: bool, extrapolation: float,
+    nearest: str, cubic_coefficient: float, exclude_outside: bool, fraction_steps: int, antialias: bool, extrapolation: float,
     roi: Sequence[float], out: Array, scratch: Scratch,
 ) -> list[Step]:  # fmt: skip
     """Axis after axis, the one that shrinks most first; axes that stay as they are cost nothing."""
@@ -155,6 +161,7 @@ def resize(
             places = np.clip(_nearest(where, nearest), 0, axis.old - 1).astype(np.intp)
             steps += _take(current, axis.axis, places, into, scratch)
         else:
+            where = _stepped(where, fraction_steps)
             places, weights = _taps(axis, where, mode, cubic_coefficient, antialias, exclude_outside)
             steps += _weighted(current, axis.axis, places, weights, into, scratch)
         current = into
