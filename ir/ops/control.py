@@ -119,7 +119,8 @@ BODY_TYPES: dict[str, Callable[..., dict[str, list[Type]]]] = {
 
 def stable_types(body: Graph, given: list[Type], carried: range, first_output: int) -> list[Type]:
     """Input types under which the body's carried outputs fit its carried inputs, found by widening."""
-    found = list(given)
+    # What is known of the first value of a carried input does not hold in later iterations.
+    found = [types.map_dims(t, lambda d: d) if i in carried else t for i, t in enumerate(given)]
     for _ in range(len(carried) + 2):
         trial = rebuild(body, {v.name: t for v, t in zip(body.inputs, found)})
         widened = list(found)

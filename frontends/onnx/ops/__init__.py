@@ -1,0 +1,18 @@
+"""The operators of ONNX, lowered: one file a family.  Importing this package fills `registry.ROWS`."""
+
+from . import (  # noqa: F401
+    control,
+    conv,
+    index,
+    linalg,
+    math,
+    norm,
+    pool,
+    random,
+    recurrent,
+    reduce,
+    sequence,
+    shape,
+    string,
+    training,
+)

@@ -1,0 +1,104 @@
+"""Convolutions: channels first in ONNX, channels last inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ....errors import ShapeError
+from ....ir import dims
+from ....ir.graph import Var
+from ..lowering import Lowering
+from ..registry import onnx
+
+Ints = tuple[int, ...]
+AUTO_PAD = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
+
+
+def ones(given: Ints | None, spatial: int) -> Ints:
+    """Strides or dilations: 1 by default."""
+    return given or (1,) * spatial
+
+
+def pairs(pads: Ints | None, spatial: int) -> tuple[tuple[int, int], ...]:
+    """ONNX lists all befores, then all afters."""
+    pads = pads or (0,) * 2 * spatial
+    if len(pads) != 2 * spatial:
+        raise ShapeError(f"pads {pads} are not two for each of {spatial} spatial axes")
+    return tuple(zip(pads[:spatial], pads[spatial:]))
+
+
+def padding(b: Lowering, auto_pad: str, pads: Ints | None, spatial: int) -> Any:
+    """The core ops' padding."""
+    if auto_pad in ("NOTSET", ""):
+        return pairs(pads, spatial)
+    if auto_pad not in AUTO_PAD:
+        raise b.refuse(f"auto_pad is {auto_pad!r}")
+    return AUTO_PAD[auto_pad]
+
+
+def check_kernel(declared: Ints | None, kernel: Sequence[Any]) -> None:
+    """The attribute kernel_shape says again what the weights' shape says."""
+    fits = declared is None or (len(declared) == len(kernel) and all(map(dims.compatible, declared, kernel)))
+    if not fits:
+        raise ShapeError(f"kernel_shape is {declared}, but the weights have {tuple(kernel)}")
+
+
+@onnx("Conv")
+def conv(
+    b: Lowering, X: Var, W: Var, B: Var | None = None, *, auto_pad: str = "NOTSET", dilations: Ints | None = None,
+    group: int = 1, kernel_shape: Ints | None = None, pads: Ints | None = None, strides: Ints | None = None,
+) -> Var:  # fmt: skip
+    """X: (N, C, *S), W: (O, C / group, *K)."""
+    spatial = len(W.shape) - 2
+    check_kernel(kernel_shape, W.shape[2:])
+    y = b.conv(
+        b.to_last(X),
+        b.transpose(W, perm=(*range(2, spatial + 2), 1, 0)),
+        B,
+        strides=ones(strides, spatial),
+        dilations=ones(dilations, spatial),
+        padding=padding(b, auto_pad, pads, spatial),
+        groups=group,
+    )
+    return b.to_first(y)
+
+
+@onnx("ConvTranspose")
+def conv_transpose(
+    b: Lowering, X: Var, W: Var, B: Var | None = None, *, auto_pad: str = "NOTSET", dilations: Ints | None = None,
+    group: int = 1, kernel_shape: Ints | None = None, output_padding: Ints | None = None,
+    output_shape: Ints | None = None, pads: Ints | None = None, strides: Ints | None = None,
+) -> Var:  # fmt: skip
+    """X: (N, C, *S), W: (C, O / group, *K); output_shape and auto_pad choose the cropping."""
+    spatial = len(W.shape) - 2
+    check_kernel(kernel_shape, W.shape[2:])
+    strides, dilations = ones(strides, spatial), ones(dilations, spatial)
+    extra = list(output_padding or (0,) * spatial)
+    crops = list(pairs(pads, spatial))
+    if output_shape is not None or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        sizes = X.shape[2:]
+        if not dims.is_number(sizes) and output_shape is not None:
+            raise b.refuse("output_shape for an input of unknown size", "declare the shapes of the model's inputs")
+        for i, (kernel, stride, dilation) in enumerate(zip(W.shape[2:], strides, dilations)):
+            whole = (kernel - 1) * dilation + 1 + extra[i]
+            total = (
+                whole - stride if output_shape is None else (sizes[i] - 1) * stride + whole - output_shape[i - spatial]
+            )
+            if total < 0:
+                extra[i], total = extra[i] - total, 0
+            small, large = total // 2, total - total // 2
+            crops[i] = (small, large) if auto_pad == "SAME_UPPER" else (large, small)
+    elif auto_pad == "VALID":
+        crops = [(0, 0)] * spatial
+    y = b.conv_transpose(
+        b.to_last(X),
+        b.transpose(W, perm=(*range(2, spatial + 2), 0, 1)),
+        B,
+        strides=strides,
+        dilations=dilations,
+        padding=crops,
+        output_padding=extra,
+        groups=group,
+    )
+    return b.to_first(y)

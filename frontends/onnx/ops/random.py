@@ -1,0 +1,60 @@
+"""Random numbers: ONNX prescribes the distribution, not the numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ....ir.graph import Var
+from ..lowering import Lowering
+from ..protos import elem_type
+from ..registry import onnx
+
+
+def seed_of(seed: float | None) -> int | None:
+    """ONNX's seeds are floats; equal ones give equal integers."""
+    return None if seed is None else int(np.float32(seed).view(np.uint32))
+
+
+@onnx("RandomNormal")
+def random_normal(
+    b: Lowering, *, dtype: int = 1, mean: float = 0.0, scale: float = 1.0, seed: float | None = None, shape: Any
+) -> Var:
+    return b.random_normal(shape=shape, mean=mean, scale=scale, dtype=elem_type(dtype), seed=seed_of(seed))
+
+
+@onnx("RandomNormalLike")
+def random_normal_like(
+    b: Lowering,
+    input: Var,
+    *,
+    dtype: int | None = None,
+    mean: float = 0.0,
+    scale: float = 1.0,
+    seed: float | None = None,
+) -> Var:
+    target = input.tensor.dtype if dtype is None else elem_type(dtype)
+    return b.random_normal(shape=b.vector(b.dims(input)), mean=mean, scale=scale, dtype=target, seed=seed_of(seed))
+
+
+@onnx("RandomUniform")
+def random_uniform(
+    b: Lowering, *, dtype: int = 1, high: float = 1.0, low: float = 0.0, seed: float | None = None, shape: Any
+) -> Var:
+    return b.random_uniform(shape=shape, low=low, high=high, dtype=elem_type(dtype), seed=seed_of(seed))
+
+
+@onnx("RandomUniformLike")
+def random_uniform_like(
+    b: Lowering, input: Var, *, dtype: int | None = None, high: float = 1.0, low: float = 0.0, seed: float | None = None
+) -> Var:
+    target = input.tensor.dtype if dtype is None else elem_type(dtype)
+    return b.random_uniform(shape=b.vector(b.dims(input)), low=low, high=high, dtype=target, seed=seed_of(seed))
+
+
+@onnx("Bernoulli")
+def bernoulli(b: Lowering, input: Var, *, dtype: int | None = None, seed: float | None = None) -> Var:
+    """1 with the probability that the input says."""
+    noise = b.random_uniform(shape=b.vector(b.dims(input)), dtype=input.tensor.dtype, seed=seed_of(seed))
+    return b.cast(b.less(noise, input), to=input.tensor.dtype if dtype is None else elem_type(dtype))

@@ -1,0 +1,69 @@
+"""Reductions, places of extremes, running sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ....ir.graph import Var
+from ....ir.types import boolean
+from ..lowering import Lowering
+from ..registry import onnx
+
+REDUCTIONS = {
+    "ReduceL1": "reduce_l1", "ReduceL2": "reduce_l2", "ReduceLogSum": "reduce_log_sum",
+    "ReduceLogSumExp": "reduce_log_sum_exp", "ReduceMax": "reduce_max", "ReduceMean": "reduce_mean",
+    "ReduceMin": "reduce_min", "ReduceProd": "reduce_prod", "ReduceSum": "reduce_sum",
+    "ReduceSumSquare": "reduce_sum_square",
+}  # fmt: skip
+LOGICAL = {"reduce_max": "reduce_any", "reduce_min": "reduce_all"}  # on booleans
+
+
+def _reduce(b: Lowering, name: str, data: Var, axes: Any, keepdims: int) -> Any:
+    logical = LOGICAL.get(name, name) if data.tensor.dtype is boolean else name
+    return getattr(b, logical)(data, axes=axes, keepdims=keepdims)
+
+
+def _axes_attribute(name: str) -> Callable[..., Any]:
+    def lower(b: Lowering, data: Var, *, axes: tuple[int, ...] | None = None, keepdims: int = 1) -> Any:
+        return _reduce(b, name, data, axes or None, keepdims)
+
+    return lower
+
+
+def _axes_input(name: str) -> Callable[..., Any]:
+    def lower(
+        b: Lowering, data: Var, axes: Var | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
+    ) -> Any:
+        """Without axes: all of them, or (noop_with_empty_axes) none."""
+        empty = axes is None or axes.tensor.shape == (0,)
+        if not empty:
+            return _reduce(b, name, data, axes, keepdims)
+        return _reduce(b, name, data, () if noop_with_empty_axes else None, keepdims)
+
+    return lower
+
+
+for _name, _core in REDUCTIONS.items():
+    onnx(_name)(_axes_attribute(_core))
+    onnx(_name, since=13 if _name == "ReduceSum" else 18)(_axes_input(_core))
+
+
+@onnx("ArgMax")
+def argmax(b: Lowering, data: Var, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Var:
+    return b.argmax(data, axis=axis, keepdims=keepdims, last=select_last_index)
+
+
+@onnx("ArgMin")
+def argmin(b: Lowering, data: Var, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Var:
+    return b.argmin(data, axis=axis, keepdims=keepdims, last=select_last_index)
+
+
+@onnx("CumSum")
+def cumsum(b: Lowering, x: Var, axis: Var, *, exclusive: int = 0, reverse: int = 0) -> Var:
+    return b.cumsum(x, axis=axis, exclusive=exclusive, reverse=reverse)
+
+
+@onnx("CumProd")
+def cumprod(b: Lowering, x: Var, axis: Var, *, exclusive: int = 0, reverse: int = 0) -> Var:
+    return b.cumprod(x, axis=axis, exclusive=exclusive, reverse=reverse)

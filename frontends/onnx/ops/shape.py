@@ -1,0 +1,246 @@
+"""Operators that move elements, and shapes as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ....errors import ShapeError
+from ....ir import dims
+from ....ir.dims import Dim
+from ....ir.graph import Var
+from ....ir.op import axis_of
+from ....ir.types import i64
+from ..lowering import Lowering
+from ..registry import onnx
+
+
+@onnx("Reshape", since=1)
+def reshape_attribute(b: Lowering, data: Var, *, shape: tuple[int, ...]) -> Var:
+    return reshape(b, data, b.as_vector(shape))
+
+
+@onnx("Reshape", since=5)
+def reshape(b: Lowering, data: Var, shape: Var, *, allowzero: int = 0) -> Var:
+    """An entry 0 stands for the dimension of data at that place, unless allowzero."""
+    if allowzero:
+        return b.reshape(data, shape=shape)
+    entries = b.known(shape)
+    if entries is not None and not any(isinstance(d, int) and d == 0 for d in entries):
+        return b.reshape(data, shape=entries)
+    if entries is not None and data.tensor.shape is not None:
+        copied = [b.dim(data, i) if isinstance(d, int) and d == 0 else d for i, d in enumerate(entries)]
+        return b.reshape(data, shape=b.mixed(copied))
+    return b.reshape(data, shape=_zeros_copied(b, data, shape))
+
+
+def _zeros_copied(b: Lowering, data: Var, shape: Var) -> Var:
+    """The shape with zeros replaced by the dimensions of data, at run time."""
+    if data.tensor.shape is None or not isinstance(shape.shape[0], int):
+        return shape  # its length is not known: a 0 means an empty axis then
+    length, rank = shape.shape[0], len(data.shape)
+    own = b.slice(b.shape(data), starts=(0,), ends=(length,))
+    if length > rank:
+        own = b.concat(own, np.zeros(length - rank, np.int64), axis=0)
+    return b.where(b.equal(shape, 0), own, shape)
+
+
+@onnx("Flatten")
+def flatten(b: Lowering, input: Var, *, axis: int = 1) -> Var:
+    """Two axes: the product of the dimensions before `axis`, and of the others."""
+    rank = len(input.shape)
+    if not -rank <= axis <= rank:
+        raise ShapeError(f"axis {axis} is out of range for {input.type}")
+    axis = axis + rank if axis < 0 else axis
+    before, after = input.shape[:axis], input.shape[axis:]
+    rows, columns = dims.product(before), dims.product(after)
+    if not dims.known(rows) and not dims.known(columns):
+        rows = b.reduce_prod(b.slice(b.shape(input), starts=(0,), ends=(axis,)))
+    entries = [rows if isinstance(rows, Var) or dims.known(rows) else -1, columns if dims.known(columns) else -1]
+    return b.reshape(input, shape=b.vector(entries))
+
+
+@onnx("Squeeze", since=1)
+def squeeze_attribute(b: Lowering, data: Var, *, axes: tuple[int, ...] | None = None) -> Var:
+    return b.squeeze(data, axes=axes)
+
+
+@onnx("Squeeze", since=13)
+def squeeze(b: Lowering, data: Var, axes: Var | None = None) -> Var:
+    return b.squeeze(data, axes=axes)
+
+
+@onnx("Unsqueeze", since=1)
+def unsqueeze_attribute(b: Lowering, data: Var, *, axes: tuple[int, ...]) -> Var:
+    return b.unsqueeze(data, axes=axes)
+
+
+@onnx("Unsqueeze", since=13)
+def unsqueeze(b: Lowering, data: Var, axes: Var) -> Var:
+    if not axes.shape:  # a scalar, as some exporters write it
+        axes = b.reshape(axes, shape=(1,))
+    return b.unsqueeze(data, axes=axes)
+
+
+@onnx("Transpose")
+def transpose(b: Lowering, data: Var, *, perm: tuple[int, ...] | None = None) -> Var:
+    return b.transpose(data, perm=tuple(reversed(range(len(data.shape)))) if perm is None else perm)
+
+
+@onnx("Concat", since=1)
+def concat_default(b: Lowering, *inputs: Var, axis: int = 1) -> Var:
+    return b.concat(*inputs, axis=axis)
+
+
+@onnx("Concat", since=4)
+def concat(b: Lowering, *inputs: Var, axis: int) -> Var:
+    return b.concat(*inputs, axis=axis)
+
+
+@onnx("Split", since=1)
+def split_attribute(b: Lowering, input: Var, *, axis: int = 0, split: tuple[int, ...] | None = None) -> Sequence[Var]:
+    return _split(b, input, axis, split, b.output_count)
+
+
+@onnx("Split", since=13)
+def split(
+    b: Lowering, input: Var, split: Var | None = None, *, axis: int = 0, num_outputs: int | None = None
+) -> Sequence[Var]:
+    return _split(b, input, axis, split, num_outputs or b.output_count)
+
+
+def _split(b: Lowering, x: Var, axis: int, sizes: Any, count: int) -> Sequence[Var]:
+    """Without sizes: equal parts, the last one smaller if need be."""
+    if sizes is None:
+        total = x.shape[axis_of(axis, len(x.shape))]
+        part = dims.ceil_div(total, count)
+        if not dims.known(part):
+            raise b.refuse(f"the size of axis {axis} is not known", "declare the shapes of the model's inputs")
+        sizes = (*[part] * (count - 1), total - part * (count - 1))
+    return b.split(x, axis=axis, sizes=sizes)  # type: ignore[no-any-return]
+
+
+@onnx("Slice", since=1)
+def slice_attributes(
+    b: Lowering, data: Var, *, axes: tuple[int, ...] | None = None, ends: tuple[int, ...], starts: tuple[int, ...]
+) -> Var:
+    return b.slice(data, starts=starts, ends=ends, axes=axes)
+
+
+@onnx("Slice", since=10)
+def slice_(b: Lowering, data: Var, starts: Var, ends: Var, axes: Var | None = None, steps: Var | None = None) -> Var:
+    return b.slice(data, starts=starts, ends=ends, axes=axes, steps=steps)
+
+
+@onnx("Pad", since=2)
+def pad_attributes(b: Lowering, data: Var, *, mode: str = "constant", pads: tuple[int, ...], value: float = 0.0) -> Var:
+    return _pad(b, data, pads, None, mode, value or None)
+
+
+@onnx("Pad", since=11)
+def pad(
+    b: Lowering, data: Var, pads: Var, constant_value: Var | None = None, axes: Var | None = None, *,
+    mode: str = "constant",
+) -> Var:  # fmt: skip
+    if constant_value is not None and constant_value.shape:
+        constant_value = b.reshape(constant_value, shape=())
+    entries, chosen = b.known(pads), None if axes is None else b.numbers(axes, "axes")
+    if entries is None:
+        return _pad_at_run_time(b, data, pads, chosen, mode, constant_value)
+    return _pad(b, data, entries, chosen, mode, constant_value)
+
+
+def _pad(b: Lowering, x: Var, pads: Sequence[Dim], axes: Sequence[int] | None, mode: str, value: Any) -> Var:
+    rank = len(x.shape)
+    chosen = [axis_of(a, rank) for a in (range(rank) if axes is None else axes)]
+    if len(pads) != 2 * len(chosen):
+        raise ShapeError(f"{len(pads)} pads for {len(chosen)} axes")
+    pairs: list[tuple[Dim, Dim]] = [(0, 0)] * rank
+    for i, axis in enumerate(chosen):
+        pairs[axis] = (pads[i], pads[i + len(chosen)])
+    return b.pad(x, value if mode == "constant" else None, pads=pairs, mode=mode)  # type: ignore[no-any-return]
+
+
+def _pad_at_run_time(b: Lowering, x: Var, pads: Var, axes: Sequence[int] | None, mode: str, value: Var | None) -> Var:
+    """Pads that only the run knows: along each axis, elements are taken at places that mean what the mode says."""
+    chosen = range(len(x.shape)) if axes is None else axes
+    fill = b.constant(0, dtype=x.tensor.dtype.numpy) if value is None else value
+    for i, axis in enumerate(axis_of(a, len(x.shape)) for a in chosen):
+        before, after = (b.cast(b.gather(pads, np.int64(k)), to=i64) for k in (i, i + len(chosen)))
+        size = b.gather(b.shape(x), np.int64(axis))
+        places, last = b.range(b.neg(before), b.add(size, after), np.int64(1)), b.sub(size, 1)
+        inside = b.minimum(b.maximum(places, np.int64(0)), last)
+        if mode == "wrap":
+            inside = b.mod(places, size)
+        elif mode == "reflect":
+            turn = b.mod(places, b.maximum(b.mul(last, 2), np.int64(1)))
+            inside = b.minimum(turn, b.sub(b.mul(last, 2), turn))
+        taken = b.gather(x, inside, axis=axis)
+        if mode == "constant":
+            column = b.reshape(b.equal(places, inside), shape=(-1, *[1] * (len(x.shape) - axis - 1)))
+            taken = b.where(column, taken, fill)
+        x = taken
+    return x
+
+
+@onnx("Tile", since=6)
+def tile(b: Lowering, input: Var, repeats: Var) -> Var:
+    return b.tile(input, repeats=repeats)
+
+
+@onnx("Expand")
+def expand(b: Lowering, input: Var, shape: Var) -> Var:
+    return b.expand(input, shape=shape)
+
+
+@onnx("Shape")
+def shape(b: Lowering, data: Var, *, start: int = 0, end: int | None = None) -> Var:
+    everything = b.shape(data)
+    return (
+        everything
+        if start == 0 and end is None
+        else b.slice(everything, starts=(start,), ends=(2**31 - 1 if end is None else end,))
+    )
+
+
+@onnx("Size")
+def size(b: Lowering, data: Var) -> Var:
+    return b.size(data)
+
+
+@onnx("DepthToSpace")
+def depth_to_space(b: Lowering, input: Var, *, blocksize: int, mode: str = "DCR") -> Var:
+    """(N, C, H, W) as (N, C / s^2, H s, W s): the channels' parts of a block are first (DCR) or last (CRD)."""
+    s, (n, c, h, w) = blocksize, b.dims(input)
+    part = c // (s * s) if isinstance(c, int) else -1
+    if mode == "DCR":
+        blocks, perm = b.reshape(input, shape=b.mixed((n, s, s, part, h, w))), (0, 3, 4, 1, 5, 2)
+    else:
+        blocks, perm = b.reshape(input, shape=b.mixed((n, part, s, s, h, w))), (0, 1, 4, 2, 5, 3)
+    return b.reshape(b.transpose(blocks, perm=perm), shape=b.mixed((n, part, _times(h, s), _times(w, s))))
+
+
+@onnx("SpaceToDepth")
+def space_to_depth(b: Lowering, input: Var, *, blocksize: int, mode: str = "DCR") -> Var:
+    """(N, C, H, W) as (N, C s^2, H / s, W / s), the inverse of DepthToSpace."""
+    s, (n, c, h, w) = blocksize, b.dims(input)
+    if isinstance(h, Var) or isinstance(w, Var):
+        raise b.refuse("height and width are not known", "declare the shapes of the model's inputs")
+    blocks = b.reshape(input, shape=b.mixed((n, c, h // s, s, w // s, s)))
+    perm = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    return b.reshape(b.transpose(blocks, perm=perm), shape=b.mixed((n, _times(c, s * s), h // s, w // s)))
+
+
+def _times(d: Dim | Var, by: int) -> Any:
+    return d if isinstance(d, Var) else d * by
+
+
+@onnx("ReverseSequence")
+def reverse_sequence(b: Lowering, input: Var, sequence_lens: Var, *, batch_axis: int = 1, time_axis: int = 0) -> Var:
+    """The core op has the batch first."""
+    if (batch_axis, time_axis) == (0, 1):
+        return b.reverse_sequence(input, sequence_lens, axis=1)
+    perm = (1, 0, *range(2, len(input.shape)))
+    return b.transpose(b.reverse_sequence(b.transpose(input, perm=perm), sequence_lens, axis=1), perm=perm)

@@ -1,0 +1,180 @@
+"""Reading ONNX: a path, bytes or a `ModelProto` becomes a graph.
+
+    1. the protobuf is parsed and looked over: opsets, functions, depth, operators that nobody knows (all at once)
+    2. inputs, initialisers and nodes are lowered, in an order that respects their edges
+    3. what the model declares of its outputs is compared with what inference found
+
+Initialisers that are inputs too (IR version 3 lists them so) are constants: no caller may override them.  Anything
+wrong with a model is a TenunError naming file and node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx.defs
+from google.protobuf.message import DecodeError
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
+
+from ...errors import GraphError, LoadError, ShapeError, TenunError, UnsupportedError
+from ...ir import dims
+from ...ir.graph import Graph, Var
+from ...ir.types import Tensor, Type
+from . import ops  # noqa: F401 - fills the table of operators
+from .functions import fixed_body, schema_with_function
+from .lowering import Lowering, Model, drop_unused_constants, label, plain
+from .protos import subgraphs, type_of_proto
+from .registry import ROWS, find
+
+DEPTH_LIMIT = 32  # of subgraphs in subgraphs
+CALL_LIMIT = 64  # of functions calling functions
+
+
+def read(model: Any) -> Graph:
+    """The graph of an ONNX model: path, bytes or ModelProto.
+
+    LoadError, UnsupportedError, GraphError or ShapeError where that cannot be, naming file and node.
+    """
+    file = str(model) if isinstance(model, (str, Path)) else None
+    try:
+        proto = model if isinstance(model, ModelProto) else _parsed(model, file)
+        return _read(proto, file)
+    except TenunError as error:
+        raise error.at(file=file) from None
+    except RecursionError:
+        raise GraphError("the model is nested too deep", file=file) from None
+    except Exception as error:  # protobuf gives damaged text as bytes, among other surprises
+        text = f"the model is damaged: {type(error).__name__}: {error}"
+        raise LoadError(text, file=file, hint="check it with onnx.checker.check_model") from error
+
+
+def _parsed(model: Any, file: str | None) -> ModelProto:
+    try:
+        data = Path(model).read_bytes() if file is not None else bytes(model)
+    except OSError as error:
+        raise LoadError(f"cannot read the file: {error.strerror}") from None
+    if not data:
+        raise LoadError("the file is empty")
+    try:
+        return ModelProto.FromString(data)
+    except DecodeError:
+        raise LoadError("not an ONNX model, or a truncated one: the protobuf cannot be decoded") from None
+
+
+def _read(proto: ModelProto, file: str | None) -> Graph:
+    if not proto.HasField("graph"):
+        raise LoadError("not an ONNX model, or a truncated one: it holds no graph")
+    opsets = {plain(o.domain): o.version for o in proto.opset_import} or ({"": 1} if proto.ir_version < 3 else {})
+    if not opsets:
+        raise LoadError("the model imports no opset", hint="the file may be truncated")
+    functions = {(plain(f.domain), f.name, f.overload): f for f in proto.functions}
+    model = Model(file, Path(file).absolute().parent if file is not None else None, opsets, functions)
+    _check_operators(proto, model)
+    graph = Graph(proto.graph.name or "graph")
+    b = Lowering(graph, model, opsets)
+    constants = {t.name for t in proto.graph.initializer} | {s.values.name for s in proto.graph.sparse_initializer}
+    for value in proto.graph.input:
+        if value.name not in constants:
+            b.define(value.name, b.input(value.name, type_of_proto(value.type, model.symbols, value.name)))
+    b.define_initializers(proto.graph)
+    b.lower(proto.graph.node)
+    outputs = b.resolve(o.name for o in proto.graph.output)
+    for value, var in zip(proto.graph.output, outputs):
+        if value.type.WhichOneof("value") is not None:
+            _check_output(var, type_of_proto(value.type, model.symbols, value.name), value.name)
+    graph.set_outputs(outputs, [o.name for o in proto.graph.output])
+    drop_unused_constants(graph)
+    return graph
+
+
+def _check_output(var: Var, declared: Type, name: str) -> None:
+    """ShapeError if what the model declares contradicts what inference found."""
+    found = var.type
+    if not isinstance(declared, Tensor) or not isinstance(found, Tensor):
+        fits = type(declared) is type(found) or not isinstance(declared, Tensor)
+    elif declared.dtype is not found.dtype:
+        fits = False
+    elif declared.shape is None or found.shape is None:
+        fits = True
+    else:
+        fits = len(declared.shape) == len(found.shape) and all(map(dims.compatible, declared.shape, found.shape))
+    if not fits:
+        node = var.producer.source if var.producer is not None else None
+        raise ShapeError(f"output {name!r} is declared as {declared}, but is {found}", node=node)
+
+
+# ---- looking over --------------------------------------------------------------------------------------------
+
+
+def _check_operators(proto: ModelProto, model: Model) -> None:
+    """Name all operators that cannot be lowered, with the nodes where they stand, in one error."""
+    newest = onnx.defs.onnx_opset_version()
+    if model.opsets.get("", 0) > newest:
+        raise UnsupportedError(
+            f"the model uses opset {model.opsets['']}, the newest known is {newest}",
+            hint="update the package onnx, or export with an older opset",
+        )
+    missing: dict[tuple[str, str, int], list[str]] = {}
+    seen: set[tuple[str, str, str]] = set()
+    for node, opsets in _all_nodes(proto.graph, model.opsets, 0):
+        _check_node(node, opsets, model, missing, seen, ())
+    if missing:
+        lines = [_missing_line(*key, nodes) for key, nodes in missing.items()]
+        first = next(iter(missing.values()))[0]
+        raise UnsupportedError(
+            "operators that tenun does not know:" + "".join(f"\n    {line}" for line in lines),
+            node=first,
+            op=next(iter(missing))[1],
+            hint="export with another opset, or without these operators; a model function of that name is inlined",
+        )
+
+
+def _missing_line(domain: str, name: str, version: int, nodes: list[str]) -> str:
+    full, known = f"{domain}.{name}" if domain else name, ROWS.get((domain, name))
+    where = f"nodes {', '.join(nodes[:3])}{', ...' if len(nodes) > 3 else ''}"
+    why = f"opset {version}; known from {known[0].since} on" if known else f"opset {version}"
+    return f"{full} ({why}): {where}"
+
+
+def _check_node(
+    node: NodeProto, opsets: dict[str, int], model: Model, missing: dict[tuple[str, str, int], list[str]],
+    seen: set[tuple[str, str, str]], calls: tuple[tuple[str, str, str], ...],
+) -> None:  # fmt: skip
+    domain = plain(node.domain)
+    if domain not in opsets:
+        raise GraphError(
+            f"the model imports no opset of domain {domain or 'ai.onnx'!r}", op=node.op_type, node=label(node)
+        )
+    version, key = opsets[domain], (domain, node.op_type, node.overload)
+    function: FunctionProto | None = model.functions.get(key)
+    if function is None and find(domain, node.op_type, version) is None:
+        schema = schema_with_function(domain, node.op_type, version)
+        if schema is None:
+            missing.setdefault((domain, node.op_type, version), []).append(label(node))
+            return
+        function = fixed_body(schema, version)
+    if function is None:
+        return
+    if key in calls or len(calls) > CALL_LIMIT:
+        raise GraphError(f"function {node.op_type} calls itself", op=node.op_type, node=label(node))
+    if key in seen:
+        return
+    inner = {**opsets, **{plain(o.domain): o.version for o in function.opset_import}}
+    for part, versions in _all_nodes(function, inner, 0):
+        _check_node(part, versions, model, missing, seen, (*calls, key))
+    seen.add(key)
+
+
+def _all_nodes(
+    graph: GraphProto | FunctionProto, opsets: dict[str, int], depth: int
+) -> Iterator[tuple[NodeProto, dict[str, int]]]:
+    """The nodes of a graph and of its subgraphs; GraphError where they are nested too deep."""
+    if depth > DEPTH_LIMIT:
+        raise GraphError(f"subgraphs are nested deeper than {DEPTH_LIMIT}")
+    for node in graph.node:
+        yield node, opsets
+        for sub in subgraphs(node):
+            yield from _all_nodes(sub, opsets, depth + 1)

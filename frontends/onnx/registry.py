@@ -1,0 +1,94 @@
+"""The table of ONNX operators: one row an operator and meaning.
+
+    @onnx("Gemm", since=7)
+    def gemm(b, A, B, C=None, *, alpha=1.0, beta=1.0, transA=0, transB=0):
+        ...
+
+The signature is the operator's: positional parameters are its inputs (a `Var`, or None where left out), keyword-only
+ones its attributes with their defaults.  `b` is a `Lowering`, the builder of core ops.  Rows of the same name with
+different `since` are the operator's meanings by opset version: the newest that is not newer than the model's counts.
+A row returns a var for the only output, or a sequence with one entry for each output.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import GraphError, UnsupportedError
+from ...ir.graph import Var
+
+Lower = Callable[..., Any]
+REQUIRED = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Row:
+    """An operator as tenun knows it, from opset version `since` on."""
+
+    domain: str
+    name: str
+    since: int
+    lower: Lower
+    required: int
+    most: int | None  # None: any number
+    attributes: dict[str, Any]
+
+    def __call__(self, b: Any, operands: Sequence[Var | None], attrs: Mapping[str, Any]) -> Any:
+        """Lower a node, its operands and attributes being checked against the signature."""
+        unknown = sorted(map(str, set(attrs) - set(self.attributes)))
+        if unknown:
+            raise UnsupportedError(
+                f"{self.name} has attributes that tenun does not know: {', '.join(unknown)}",
+                op=self.name,
+                hint=f"it knows {', '.join(self.attributes) or 'none'}; export with another opset",
+            )
+        missing = [k for k, default in self.attributes.items() if default is REQUIRED and k not in attrs]
+        if missing:
+            raise GraphError(f"{self.name} needs the attributes {', '.join(missing)}", op=self.name)
+        if self.most is not None and len(operands) > self.most:
+            raise GraphError(f"{self.name} takes {self.most} inputs, got {len(operands)}", op=self.name)
+        if len(operands) < self.required or any(v is None for v in operands[: self.required]):
+            raise GraphError(f"{self.name} needs {self.required} inputs", op=self.name)
+        return self.lower(b, *operands, **attrs)
+
+
+ROWS: dict[tuple[str, str], list[Row]] = {}
+
+
+def onnx(*names: str, since: int = 1, domain: str = "") -> Callable[[Lower], Lower]:
+    """Enter the decorated function into the table, under one or several names."""
+
+    def enter(lower: Lower) -> Lower:
+        for name in names:
+            _enter(domain, name, since, lower)
+        return lower
+
+    return enter
+
+
+def _enter(domain: str, name: str, since: int, lower: Lower) -> None:
+    parameters = list(inspect.signature(lower).parameters.values())[1:]
+    inputs = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    row = Row(
+        domain=domain,
+        name=name,
+        since=since,
+        lower=lower,
+        required=1 if variadic and not inputs else sum(p.default is REQUIRED for p in inputs),
+        most=None if variadic else len(inputs),
+        attributes={p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY},
+    )
+    rows = ROWS.setdefault((domain, name), [])
+    assert all(r.since != since for r in rows), f"{name} since {since} is entered twice"
+    rows.append(row)
+    rows.sort(key=lambda r: r.since)
+
+
+def find(domain: str, name: str, version: int) -> Row | None:
+    """The row for an operator in a model of an opset version, if there is one."""
+    rows = [r for r in ROWS.get((domain, name), ()) if r.since <= version]
+    return rows[-1] if rows else None
