@@ -74,7 +74,8 @@ class Program:
             return Plan(special, Program)
         except (MemoryError, OverflowError, ValueError) as error:
             shapes = ", ".join(f"{v.name}: {v.type}" for v in special.inputs)
-            raise RunError(f"cannot plan {special.name!r} for inputs {shapes}: {error}", hint="smaller inputs") from error
+            message = f"cannot plan {special.name!r} for inputs {shapes}: {error}"
+            raise RunError(message, hint="give smaller inputs") from error
 
 
 def specialize(graph: Graph, inputs: Sequence[Any]) -> Graph:

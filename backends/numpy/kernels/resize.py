@@ -135,8 +135,8 @@ def _taps(axis: Axis, x: Array, mode: str, coefficient: float, antialias: bool, 
 @kernel
 def resize(
     x: Array, *, sizes: Sequence[int], axes: Sequence[int], scales: Sequence[float], mode: str, coordinates: str,
-    nearest: str, cubic_coefficient: float, exclude_outside: bool, fraction_steps: int, antialias: bool, extrapolation: float,
-    roi: Sequence[float], out: Array, scratch: Scratch,
+    nearest: str, cubic_coefficient: float, exclude_outside: bool, fraction_steps: int, antialias: bool,
+    extrapolation: float, roi: Sequence[float], out: Array, scratch: Scratch,
 ) -> list[Step]:  # fmt: skip
     """Axis after axis, the one that shrinks most first; axes that stay as they are cost nothing."""
     if out.size == 0:
