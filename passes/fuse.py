@@ -75,7 +75,7 @@ RULES = [
     *(rule(f"bias{what}", f"%c = [epilogue]{head}; %y = add(%c, @b)", _add_bias, when=_per_channel)
       for head, what in list(_HEADS.items())[:1]),
     *(rule(f"more bias{what}", f"%c = [epilogue]{head}; %y = add(%c, @b)", _add_bias, when=_per_channel)
-      for head, what in (("(%x, %w, @a)", " with bias"),)),
+      for head, what in (("(%x, %w, %a)", " with bias"),)),
     *(rule(f"residual{what}", f"%c = [epilogue]{head}; %y = add(%c, %r)", _add_residual, when=_has_residual_slot)
       for head, what in list(_HEADS.items())[:2]),
     *(rule(f"activation{what}", f"%c = [epilogue]{head}; %y = [activation](%c)", _activates, when=_linear)

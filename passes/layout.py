@@ -170,14 +170,18 @@ def _flatten_rules() -> list[Rule]:
 RULES = [*SIMPLIFICATIONS, *_flatten_rules()]
 
 
+ROUNDS = 20  # each sinks transposes past one more op that joins branches; a bound, not a wish
+
+
 @register
 def layout(graph: Graph, context: Context) -> int:
     """Sink transposes until they cancel, and fold those that are left before a product into its weights."""
-    changes = 0
-    for node in graph.nodes:
-        if sink(graph, node):
-            changes += 1
-    changes += apply_rules(graph, RULES)
+    changes = apply_rules(graph, RULES)
+    for _ in range(ROUNDS):
+        sunk = sum(sink(graph, node) for node in graph.nodes)
+        if not sunk:
+            break
+        changes += sunk + apply_rules(graph, RULES)
     for node in graph.nodes:
         for sub in node.graphs.values():
             changes += layout(sub, context)

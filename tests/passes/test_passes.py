@@ -112,6 +112,19 @@ CASES = {
         "f32[N, 4, 6, 5]",
         ["batch_norm(%x, @scale3, @b3, @mean3, @var3) {epsilon = 0.001}", f'conv(%c, @w, @b) {{{CONV}, padding = "same"}}'],
     ),
+    "factor and addend after a norm": (
+        ("batchnorm", "fold", "dce"),
+        f"%c: f32[N, 4, 6, 3] = batch_norm(%x, _, @b3, @mean3, @var3) {NORM}\n"
+        "%d: f32[N, 4, 6, 3] = mul(%c, @scale3)\n%y: f32[N, 4, 6, 3] = add(@mean3, %d)",
+        "f32[N, 4, 6, 3]",
+        ["batch_norm(%x, @scale3, @b3, @mean3, @var3) {epsilon = 0.001}"],
+    ),
+    "factor after conv": (
+        ("batchnorm", "fold", "dce"),
+        f"%c: f32[N, 2, 4, 5] = conv(%x, @w, @b) {{{CONV}}}\n%y: f32[N, 2, 4, 5] = mul(%c, @scale)",
+        "f32[N, 2, 4, 5]",
+        [f"conv(%x, @w, @b) {{{CONV}}}"],
+    ),
     "norm after an activation stays": (
         ("batchnorm",),
         f"%c: f32[N, 5] = matmul(%s, @m) {{activation = relu}}\n%y: f32[N, 5] = batch_norm(%c, _, _, @mean, @var) {NORM}",
@@ -217,3 +230,17 @@ def test_rules_that_alternate_are_named() -> None:
     rules = [rule("to exp", "%y = relu(%x)", "%y = exp(%x)"), rule("to relu", "%y = exp(%x)", "%y = relu(%x)")]
     with pytest.raises(GraphError, match="'to exp', 'to relu'|'to relu'|'to exp'"):
         apply_rules(graph, rules)
+
+
+def test_no_transpose_is_left_inside_a_convolutional_onnx_model() -> None:
+    """ResNet and its like come with a transpose around every op; one stays, at the input."""
+    onnx_data = pytest.importorskip("onnx.backend.test.data", reason="bundled models")
+    import os
+
+    for name in ("resnet50", "squeezenet", "densenet121"):
+        path = os.path.join(next(iter(onnx_data.__path__)), "light", f"light_{name}.onnx")
+        import tenun
+
+        found = [node.op.name for node in tenun.compile(path).optimized.nodes]
+        assert found.count("transpose") == 1 and found[0] == "transpose", name
+        assert "add" not in found or name == "densenet121"
