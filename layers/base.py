@@ -54,7 +54,17 @@ class Weight:
     autocast: bool = True  # whether the lowering sees it in the layer's compute dtype
 
 
-@dataclass(eq=False)
+@dataclass_transform(eq_default=False, field_specifiers=(field,))
+def layer_base(*, kw_only: bool = False) -> Callable[[C], C]:
+    """Make a class a dataclass: its fields only, as all share `Layer.__init__`.
+
+    Generating an __init__ for each of a hundred classes would cost more than reading a model.
+    """
+    made: Any = dataclass(eq=False, repr=False, init=False, match_args=False, kw_only=kw_only)
+    return made
+
+
+@layer_base()
 class Layer:
     """The base of all layers; see the module's text.
 
@@ -73,7 +83,25 @@ class Layer:
     call_arguments: ClassVar[tuple[str, ...]] = ("mask",)  # of Keras' `call`, after the input, in its order
     store_path: ClassVar[str] = ""  # where in Keras' object tree, below the layer, its own weights are
 
-    def __post_init__(self) -> None:
+    def __init__(self, *values: Any, **keywords: Any) -> None:
+        """Fields by position (those that are not keyword-only) or by name; TypeError where they do not fit."""
+        cls, known = type(self), dataclasses.fields(self)
+        positional = [f.name for f in known if f.init and not f.kw_only]
+        given = dict(zip(positional, values))
+        wrong = sorted((set(given) | {f.name for f in known if not f.init}) & set(keywords))
+        if len(values) > len(positional) or wrong or not set(keywords) <= {f.name for f in known}:
+            names = ", ".join(f.name for f in known if f.init)
+            raise TypeError(f"{cls.__name__} takes {names}; got {len(values)} values and {sorted(keywords)}")
+        given.update(keywords)
+        for f in known:
+            if f.name in given:
+                setattr(self, f.name, given[f.name])
+            elif f.default is not dataclasses.MISSING:
+                setattr(self, f.name, f.default)
+            elif f.default_factory is not dataclasses.MISSING:
+                setattr(self, f.name, f.default_factory())
+            else:
+                raise TypeError(f"{cls.__name__} needs {f.name!r}")
         self.check()
 
     # ---- what subclasses override
@@ -137,7 +165,7 @@ def layer(*aliases: Any) -> Any:
     """Make a class a dataclass and enter it into LAYERS, also under Keras' other names for it."""
 
     def register(cls: C) -> C:
-        made: Any = dataclass(eq=False)(cls)
+        made: Any = layer_base()(cls)
         for name in (made.__name__, *names):
             assert name not in LAYERS, f"layer {name} is registered twice"
             LAYERS[name] = made

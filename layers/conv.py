@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir import Builder, Tensor, Var
 from .activation import activate, check_activation
-from .base import Config, Function, Layer, Weight, channel_axis, from_last, integers, layer, to_last
+from .base import Config, Function, Layer, Weight, channel_axis, from_last, integers, layer, layer_base, to_last
 
 if TYPE_CHECKING:
     from .lowering import Scope
@@ -65,7 +64,7 @@ class _Convolution(Layer):
             yield Weight("bias", (filters,), self.bias_initializer, regularizer=self.bias_regularizer)
 
 
-@dataclass(eq=False)
+@layer_base()
 class _Conv(_Convolution):
     filters: int
     kernel_size: Any
@@ -94,7 +93,7 @@ class _Conv(_Convolution):
         return b.conv(x, w.kernel, bias, padding=self.padding, groups=self.groups, **self.steps)
 
 
-@dataclass(eq=False)
+@layer_base()
 class _ConvTranspose(_Convolution):
     filters: int
     kernel_size: Any
@@ -142,7 +141,7 @@ class _ConvTranspose(_Convolution):
         return (crop // 2, crop - crop // 2), max(-surplus, 0)
 
 
-@dataclass(eq=False)
+@layer_base()
 class _DepthwiseConv(_Convolution):
     kernel_size: Any
     strides: Any = 1
@@ -169,7 +168,7 @@ class _DepthwiseConv(_Convolution):
         return depthwise(b, x, w.kernel, bias, self)
 
 
-@dataclass(eq=False)
+@layer_base()
 class _SeparableConv(_Convolution):
     filters: int
     kernel_size: Any

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,13 +10,13 @@ import numpy as np
 
 from ..ir import Builder, Var
 from ..ir.dims import product
-from .base import Layer, as_dtype, is_float, layer
+from .base import Layer, as_dtype, is_float, layer, layer_base
 
 if TYPE_CHECKING:
     from .lowering import Scope
 
 
-@dataclass(eq=False)
+@layer_base()
 class _Merge(Layer):
     """Shorter inputs get axes after the batch; the mask of the output is the union of the masks, if all have one."""
 
@@ -107,7 +106,7 @@ class Multiply(_Merge):
         return b.where(union, y, np.array(0, y.tensor.dtype.numpy))
 
 
-@dataclass(eq=False)
+@layer_base()
 class _Extreme(_Merge):
     """Where one side is masked the other counts alone (Keras' _apply_merge_op_and_or_mask)."""
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..ir import Builder, Var
-from .base import Layer, Mask, from_last, integers, layer, to_last
+from .base import Layer, Mask, from_last, integers, layer, layer_base, to_last
 
 if TYPE_CHECKING:
     from .lowering import Scope
 
 
-@dataclass(eq=False)
+@layer_base()
 class _Pooling(Layer):
     pool_size: Any = 2
     strides: Any = None
@@ -38,7 +37,7 @@ class _Pooling(Layer):
         return from_last(b, y, self.data_format)
 
 
-@dataclass(eq=False)
+@layer_base()
 class _GlobalPooling(Layer):
     data_format: str | None = None
     keepdims: bool = False

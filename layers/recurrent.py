@@ -7,7 +7,7 @@ Semantics: keras/src/layers/rnn/rnn.py and keras/src/backend/tensorflow/rnn.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from ..ir import Builder, Tensor, Var
 from ..ir.ops.shape import BIG
 from .activation import check_activation, elementwise
-from .base import Config, Function, Layer, Mask, Weight, flatten, layer
+from .base import Config, Function, Layer, Mask, Weight, flatten, layer, layer_base
 
 if TYPE_CHECKING:
     from .lowering import Array, Scope
@@ -28,7 +28,7 @@ class Result(NamedTuple):
     states: list[Var]
 
 
-@dataclass(eq=False)
+@layer_base()
 class Cell(Layer):
     """One step of a recurrence: weights, activations, and the core op that repeats it."""
 
@@ -112,7 +112,7 @@ class SimpleRNNCell(Cell):
         return Result(sequence, [h])
 
 
-@dataclass(eq=False)
+@layer_base()
 class _GatedCell(Cell):
     _: KW_ONLY
     recurrent_activation: Function = "sigmoid"
@@ -171,7 +171,7 @@ class StackedRNNCells(Layer):
 # ---- layers ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(eq=False, kw_only=True)
+@layer_base(kw_only=True)
 class Recurrent(Layer):
     """What the layers made of cells share: sequences, states, masks, direction."""
 

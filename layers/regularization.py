@@ -5,11 +5,10 @@ What they do in training belongs to the training step (design §4); the fields a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir import Builder, Var
-from .base import Layer, layer
+from .base import Layer, layer, layer_base
 
 if TYPE_CHECKING:
     from .lowering import Scope
@@ -65,7 +64,7 @@ class SpatialDropout1D(_TrainingOnly):
     noise_shape: Any = None
 
 
-@dataclass(eq=False)
+@layer_base()
 class _SpatialDropout(_TrainingOnly):
     rate: float
     data_format: str | None = None

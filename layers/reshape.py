@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir import Builder, Var
 from ..ir.dims import product
 from ..ir.ops.shape import BIG
-from .base import Layer, from_last, integers, layer, to_last
+from .base import Layer, from_last, integers, layer, layer_base, to_last
 
 if TYPE_CHECKING:
     from .lowering import Scope
@@ -78,7 +77,7 @@ def _pairs(layer: Layer, key: str, rank: int) -> tuple[tuple[int, int], ...]:
     return pairs  # type: ignore[return-value]
 
 
-@dataclass(eq=False)
+@layer_base()
 class _ZeroPadding(Layer):
     padding: Any = 1
     data_format: str | None = None
@@ -115,7 +114,7 @@ class ZeroPadding3D(_ZeroPadding):
     rank: ClassVar[int] = 3
 
 
-@dataclass(eq=False)
+@layer_base()
 class _Cropping(Layer):
     cropping: Any = 1
     data_format: str | None = None
@@ -152,7 +151,7 @@ class Cropping3D(_Cropping):
     rank: ClassVar[int] = 3
 
 
-@dataclass(eq=False)
+@layer_base()
 class _UpSampling(Layer):
     size: Any = 2
     data_format: str | None = None
