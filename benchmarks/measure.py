@@ -1,8 +1,13 @@
-"""Paired timing: peers take turns (A B C A B C ...), so that a noisy machine is noisy for all of them alike."""
+"""Paired timing: peers take turns, so that a noisy machine is noisy for all of them alike.
+
+The order changes from round to round: who runs after a peer that fills the caches, or whose threads go on spinning,
+is slower, and this must not always be the same one.
+"""
 
 from __future__ import annotations
 
 import gc
+import random
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,16 +48,18 @@ def measure(runs: Mapping[str, Run], x: np.ndarray[Any, Any], rounds: int, refer
         if not differences[name] <= TOLERANCE:
             found[name] = f"wrong by {differences[name]:.2g}"
     times: dict[str, list[float]] = {name: [] for name in runs if name not in found}
+    shuffle = random.Random(0).shuffle
     gc.collect()
     gc.disable()
     try:
         for i in range(rounds):
-            for name, seconds in times.items():
-                if i < SLOW.get(name, rounds):
-                    sleep(PAUSE)
-                    start = perf_counter()
-                    runs[name](x)
-                    seconds.append(perf_counter() - start)
+            turns = [name for name in times if i < SLOW.get(name, rounds)]
+            shuffle(turns)
+            for name in turns:
+                sleep(PAUSE)
+                start = perf_counter()
+                runs[name](x)
+                times[name].append(perf_counter() - start)
     finally:
         gc.enable()
     for name, seconds in times.items():

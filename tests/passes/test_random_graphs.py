@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tenun.backends.numpy.evaluate import evaluate
+from tenun.backends.numpy.shards import ShardedProgram
 from tenun.executable import Executable
 from tenun.ir import Builder, Graph, Tensor, Var, parse, symbol, verify
 from tenun.ir.types import f32
+from tenun.passes.batch import batch_symbol
 from tenun.passes.manager import PIPELINES, Context, optimize
 
 N = symbol("N")
@@ -94,3 +96,24 @@ def test_outputs_stay(passes: str, names: list[str], seed: int) -> None:
     got = Executable(graph, passes=chosen, threads=1).run({"x": x})
     for name, value in want.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(names=NAMES, seed=st.integers(0, 2**16))
+def test_a_batch_that_is_cut_gives_the_same(names: list[str], seed: int) -> None:
+    """Where the analysis says that samples never meet, every sample by itself gives its part of the result."""
+    graph = optimize(random_graph(names, seed), "inference", Context(evaluate))
+    program = ShardedProgram(graph, threads=2)
+    x = np.random.default_rng(seed).standard_normal((5, 4, 6, 3)).astype(np.float32)
+    want = program.whole(x)
+    if batch_symbol(graph) is None:
+        return
+    parts = [program.whole(x[i : i + 1]) for i in range(5)]
+    for axis, whole, *samples in zip(program._output_axes, want, *parts):
+        np.testing.assert_allclose(np.concatenate(samples, axis), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_random_graphs_can_be_cut() -> None:
+    """The analysis is not content with saying no."""
+    cut = [batch_symbol(random_graph([name] * 3, 0)) for name in EXAMPLE]
+    assert cut.count("N") > 0.9 * len(cut)
