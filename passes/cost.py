@@ -31,8 +31,19 @@ def _conv_transpose(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
     return 2 * math.prod(shape(node.inputs[0])) * math.prod(kernel[:-2]) * kernel[-1]
 
 
+def _conv_weight_grad(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
+    assert node.inputs[1] is not None
+    return 2 * math.prod(shape(node.inputs[1])) * math.prod(shape(node.outputs[0])[:-1])
+
+
 def _pool(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
     return math.prod(shape(node.outputs[0])) * int(math.prod(node.attrs["window"]))
+
+
+def _pool_grad(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
+    g = node.inputs[-1]
+    assert g is not None
+    return math.prod(shape(g)) * int(math.prod(node.attrs["window"]))
 
 
 def _recurrent(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
@@ -41,15 +52,27 @@ def _recurrent(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
     return 2 * n * time * (math.prod(shape(node.inputs[1])) + math.prod(shape(node.inputs[2])))
 
 
+def _recurrent_grad(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
+    """The forward pass again, and for each of its products two."""
+    return 3 * _recurrent(node, shape)
+
+
 RULES: dict[str, CostRule] = {
     "matmul": _matmul,
     "conv": _conv,
     "conv_transpose": _conv_transpose,
+    "conv_weight_grad": _conv_weight_grad,
     "max_pool": _pool,
+    "max_pool_grad": _pool_grad,
+    "max_pool_pick": _pool,
     "avg_pool": _pool,
+    "avg_pool_grad": _pool_grad,
     "lstm": _recurrent,
     "gru": _recurrent,
     "rnn": _recurrent,
+    "lstm_grad": _recurrent_grad,
+    "gru_grad": _recurrent_grad,
+    "rnn_grad": _recurrent_grad,
 }
 
 

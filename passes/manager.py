@@ -47,7 +47,8 @@ PASSES: dict[str, PassInfo] = {}
 PIPELINES: dict[str, tuple[str, ...]] = {
     "none": (),
     "inference": (
-        "fold", "dce", "cse", "simplify", "layout", "fold", "batchnorm", "fuse", "fold", "cse", "dce",
+        "fold", "dce", "cse", "simplify", "layout", "fold", "batchnorm", "padding", "fuse", "fold",
+        "cse", "dce",
     ),
     "specialize": ("fold", "dce"),
 }  # fmt: skip

@@ -125,6 +125,25 @@ CASES = {
         "f32[N, 2, 4, 5]",
         [f"conv(%x, @w, @b) {{{CONV}}}"],
     ),
+    "padding before conv": (
+        ("padding", "dce"),
+        f"%p: f32[N, 7, 6, 3] = pad(%x) {{pads = ((0, 0), (1, 2), (0, 0), (0, 0))}}\n"
+        f"%y: f32[N, 7, 6, 5] = conv(%p, @w, @b) {{{CONV}, padding = ((1, 1), (1, 1))}}",
+        "f32[N, 7, 6, 5]",
+        [f"conv(%x, @w, @b) {{{CONV}, padding = ((2, 3), (1, 1))}}"],
+    ),
+    "padding of channels, or with ones, stays": (
+        ("padding",),
+        "%p: f32[N, 4, 6, 3] = pad(%x) {pads = ((0, 0), (0, 0), (0, 0), (1, -1))}\n@one: f32[] = 1.0\n"
+        "%q: f32[N, 6, 8, 3] = pad(%p, @one) {pads = ((0, 0), (1, 1), (1, 1), (0, 0))}\n"
+        f"%y: f32[N, 4, 6, 5] = conv(%q, @w) {{{CONV}}}",
+        "f32[N, 4, 6, 5]",
+        [
+            "pad(%x) {pads = ((0, 0), (0, 0), (0, 0), (1, -1))}",
+            "pad(%p, @one) {pads = ((0, 0), (1, 1), (1, 1), (0, 0))}",
+            f"conv(%q, @w) {{{CONV}}}",
+        ],
+    ),
     "norm after an activation stays": (
         ("batchnorm",),
         f"%c: f32[N, 5] = matmul(%s, @m) {{activation = relu}}\n%y: f32[N, 5] = batch_norm(%c, _, _, @mean, @var) {NORM}",
