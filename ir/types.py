@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Union
+from typing import Any, ClassVar, Union
 
 import numpy as np
 
@@ -163,36 +163,33 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Container:
+    """What holds values of one type; the kinds differ in nothing but what they are."""
+
+    element: Type
+    word: ClassVar[str]
+
+    def of(self, element: Type) -> Container:
+        """A type of the same kind with another element."""
+        return type(self)(element)
+
+    def __str__(self) -> str:
+        return f"{self.word}<{self.element}>"
+
+
+class Sequence(Container):
     """A list of values of one type."""
 
-    element: Type
-
-    @staticmethod
-    def of(element: Type) -> Sequence:
-        """A type of the same kind with another element."""
-        return Sequence(element)
-
-    def __str__(self) -> str:
-        return f"seq<{self.element}>"
+    word = "seq"
 
 
-@dataclass(frozen=True)
-class Optional:
+class Optional(Container):
     """A value that may be absent."""
 
-    element: Type
-
-    @staticmethod
-    def of(element: Type) -> Optional:
-        """A type of the same kind with another element."""
-        return Optional(element)
-
-    def __str__(self) -> str:
-        return f"optional<{self.element}>"
+    word = "optional"
 
 
-Type = Union[Tensor, Sequence, Optional]
+Type = Union[Tensor, Container]
 
 
 class Unknown(Exception):  # noqa: N818 - a signal between type rules and `infer`, not an error that users see

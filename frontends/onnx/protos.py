@@ -91,6 +91,7 @@ def proto_of_type(t: Type) -> TypeProto:
         return helper.make_sequence_type_proto(proto_of_type(t.element))
     if isinstance(t, Optional):
         return helper.make_optional_type_proto(proto_of_type(t.element))
+    assert isinstance(t, Tensor)
     shape = (
         None if t.shape is None else [d if isinstance(d, int) else str(d) if dims.known(d) else None for d in t.shape]
     )
