@@ -23,6 +23,7 @@ from .program import Program
 
 SHARD_BYTES = 8 << 20  # what the largest step of a shard may read and write
 SHARD_FLOPS = 2 << 20  # less work than this is not worth handing to another thread
+SEQUENTIAL_FLOPS = 300 << 20  # the same where it comes in many small steps, between which threads wait for each other
 
 
 class BlasThreads:
@@ -76,12 +77,14 @@ class ShardedProgram:
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._flops = max(total_flops(graph), 1)
-        self._one_blas_thread = self.threads == 1 or any(node.op.has("sequential") for node in graph.nodes)
+        sequential = any(node.op.has("sequential") for node in graph.nodes)
+        self._one_blas_thread = self.threads == 1 or sequential
+        self._least = SEQUENTIAL_FLOPS if sequential else SHARD_FLOPS
         symbol = batch_symbol(graph)
         self._axes = [batch_axis(v, symbol) or 0 for v in graph.inputs] if symbol else None
         self._output_axes = [batch_axis(v, symbol) or 0 for v in graph.outputs] if symbol else []
         # samples in a shard: as many as fit the cache, enough to be worth a thread
-        self._shard = max(SHARD_BYTES // max(working_set(graph), 1), -(-SHARD_FLOPS // self._flops), 1)
+        self._shard = max(SHARD_BYTES // max(working_set(graph), 1), -(-self._least // self._flops), 1)
 
     def plan(self, inputs: Sequence[Any]) -> Plan:
         """The plan for one run (of one shard, where the batch is cut)."""
@@ -96,7 +99,7 @@ class ShardedProgram:
             return 0
         # two halves at least, if each is work enough: a batch that fits one shard still uses two cores
         size = min(self._shard, -(-batch // 2))
-        return size if size * self._flops >= SHARD_FLOPS and size < batch else 0
+        return size if size * self._flops >= self._least and size < batch else 0
 
     def _parts(self, inputs: Sequence[Any], size: int) -> Iterator[list[Any]]:
         if not size:
