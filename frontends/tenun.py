@@ -35,19 +35,11 @@ def is_tenun(head: bytes) -> bool:
 
 def write(graph: Graph, path: Path) -> None:
     """Write a graph, whole or not at all."""
+    from safetensors.numpy import save
+
     _check_weights(graph)
-    # wide elements first: no gaps are allowed, and so all weights lie at multiples of their element's size
     weights = {name: _stored(array) for name, array in graph.weights.items()}
-    header: dict[str, Any] = {"__metadata__": {"format": "tenun 1", "graph": graph_text(graph)}}
-    parts, at = [], 0
-    for name, array in sorted(weights.items(), key=lambda item: -item[1].dtype.itemsize):
-        dtype, end = _NAMES[type_of(array).dtype.name], at + array.nbytes
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [at, end]}
-        parts.append(array.tobytes())
-        at = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    write_atomically(path, b"".join((len(text).to_bytes(8, "little"), text, *parts)))
+    write_atomically(path, save(weights, metadata={"graph": graph_text(graph)}))
 
 
 def _check_weights(graph: Graph) -> None:
@@ -62,7 +54,7 @@ def _stored(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     t = type_of(array)
     if t.dtype.kind == "string":
         return np.frombuffer(json.dumps(array.reshape(-1).tolist()).encode(), np.uint8)
-    return array if t.dtype.name in _NAMES else np.frombuffer(array.tobytes(), np.uint8)
+    return np.asarray(array, order="C") if t.dtype.name in _NAMES else np.frombuffer(array.tobytes(), np.uint8)
 
 
 def read(model: Any) -> Graph:
