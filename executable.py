@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -255,8 +254,3 @@ def _sample(generator: np.random.Generator, shape: tuple[int, ...], dtype: Any) 
     if dtype.kind == "string":
         return np.full(shape, "a", object)
     return generator.integers(0, 2, shape).astype(dtype.numpy)
-
-
-def source_name(model: Any) -> str | None:
-    """How errors call the model: its file name where it has one."""
-    return str(model) if isinstance(model, (str, Path)) else None

@@ -287,12 +287,6 @@ class Graph:
             raise GraphError(f"cannot erase: {var} is still used")
         del self._constants[var]
 
-    def erase_input(self, var: Var) -> None:
-        """Take away an input that nobody uses."""
-        if not self.is_unused(var):
-            raise GraphError(f"cannot erase: {var} is still used")
-        self.inputs = [v for v in self.inputs if v is not var]
-
     def set_inputs(self, node: Node, inputs: Iterable[Var | None], dynamic: tuple[str, ...] | None = None) -> None:
         """Change the operands of a node (and which attributes the last of them give)."""
         self._leave_uses(node)

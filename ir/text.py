@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -218,7 +218,7 @@ def parse(text: str, weights: Mapping[str, np.ndarray[Any, Any]] | None = None) 
 
     `weights` are the elements of constants by name; a constant without keeps its digest only.
     """
-    parser = _Parser(text, weights or {})
+    parser = Parser(text, weights or {})
     try:
         graph = parser.graph()
         parser.skip()
@@ -229,7 +229,7 @@ def parse(text: str, weights: Mapping[str, np.ndarray[Any, Any]] | None = None) 
     return graph
 
 
-class _Parser:
+class Parser:
     """Recursive descent over the text; `at` is the place of the next token."""
 
     def __init__(self, text: str, weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
@@ -521,8 +521,3 @@ class _Parser:
 _WORDS: dict[str, Any] = {
     "true": True, "false": False, "none": None, "nan": float("nan"), "inf": float("inf"),
 }  # fmt: skip
-
-
-def render(values: Iterable[Any]) -> str:
-    """Several attribute values as text."""
-    return ", ".join(map(value_text, values))

@@ -27,7 +27,6 @@ class Context:
 
     evaluate: Callable[..., tuple[Any, ...]] | None = None
     fold_limit: int = 64 << 20
-    exact: bool = False
 
 
 Pass = Callable[[Graph, Context], int]

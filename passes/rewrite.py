@@ -26,7 +26,7 @@ from ..errors import GraphError
 from ..ir.builder import Builder
 from ..ir.graph import Graph, Node, Var
 from ..ir.op import lookup
-from ..ir.text import _Parser
+from ..ir.text import Parser
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _read_statement(text: str) -> Statement:
     assert found is not None, f"no pattern: {text!r}"
     word = found["op"]
     operands = [_operand(o.strip()) for o in found["operands"].split(",") if o.strip()]
-    parser = _Parser(found["attrs"] or "{}", {})
+    parser = Parser(found["attrs"] or "{}", {})
     parser.expect("{")
     attrs = dict(parser.several("}", parser.pair))
     trait = word.startswith("[")

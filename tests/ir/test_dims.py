@@ -49,10 +49,10 @@ def test_symbols_then_numbers_is_numbers_at_once(tree: Any, n: int, h: int, w: i
 
 @given(expressions)
 def test_text_parses_back(tree: Any) -> None:
-    from tenun.ir.text import _Parser
+    from tenun.ir.text import Parser
 
     expr = build(tree, None)
-    assert _Parser(str(expr), {}).dim() == expr
+    assert Parser(str(expr), {}).dim() == expr
 
 
 @pytest.mark.parametrize(

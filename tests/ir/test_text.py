@@ -44,9 +44,9 @@ def build() -> Graph:
 
 
 def parse_activation(text: str):  # type: ignore[no-untyped-def]
-    from tenun.ir.text import _Parser
+    from tenun.ir.text import Parser
 
-    return _Parser(text, {}).value()
+    return Parser(text, {}).value()
 
 
 def test_the_dump_is_this_text() -> None:
