@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tenun.ir.graph import Graph
 from tenun.ir.text import parse
 from tenun.ir.verify import difference
+
+# A busy machine is no failure, and CI tries the same examples every time; elsewhere new ones are tried.
+hypothesis.settings.register_profile("tenun", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("tenun")
 
 
 @pytest.fixture(autouse=True)
