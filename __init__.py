@@ -19,6 +19,7 @@ _WHERE = {
     "load": "api",
     "parse": "api",
     "compile": "api",
+    "grad": "api",
     "save": "api",
     "Executable": "executable",
     "Graph": "ir.graph",
@@ -41,13 +42,14 @@ __all__ = [
     "UnsupportedError",
     "compile",
     "compile_and_run",
+    "grad",
     "load",
     "parse",
     "save",
 ]
 
 if TYPE_CHECKING:
-    from .api import compile, compile_and_run, load, parse, save
+    from .api import compile, compile_and_run, grad, load, parse, save
     from .errors import GraphError, LoadError, RunError, ShapeError, TenunError, UnsupportedError
     from .executable import Executable
     from .ir.graph import Graph

@@ -1,4 +1,4 @@
-"""The calls of the public contract: load, parse, compile, compile_and_run, save."""
+"""The calls of the public contract: load, parse, compile, compile_and_run, grad, save."""
 
 from __future__ import annotations
 
@@ -72,6 +72,26 @@ def compile_and_run(model: Any, *inputs: Any, **named: Any) -> Any:
     if not inputs and not named:
         named = random_inputs(executable.graph)
     return executable(*inputs, **named)
+
+
+def grad(graph: Graph, outputs: Sequence[str] | None = None, wrt: Sequence[str] | None = None) -> Graph:
+    """A graph that computes the gradient of the sum of outputs with respect to values.
+
+    outputs: names of outputs (default: all of a float dtype); wrt: names of inputs, of constants (the weights, as in
+    `graph.weights`) or of other values (default: all inputs of a float dtype).  The result has the inputs of `graph`,
+    and for each name of `wrt` an output `d_<name>` of the same shape and dtype as that value: zeros where the outputs
+    do not depend on it.  It can be compiled, saved and differentiated as any other graph.
+
+        g = tenun.load("mlp.keras")                     # x: f32[N, 4] -> y: f32[N, 3]
+        d = tenun.grad(g, wrt=["x", "dense.kernel"])    # x: f32[N, 4] -> d_x: f32[N, 4], d_dense.kernel: f32[4, 8]
+        tenun.compile(d)(x)
+
+    Raises GraphError for names that are not there, listing those that are, and UnsupportedError, naming node and op,
+    where an op on the way has no gradient.
+    """
+    from .passes.autodiff.engine import gradient_graph
+
+    return gradient_graph(graph, outputs, wrt)
 
 
 def save(obj: Graph | Executable, path: str | Path) -> None:

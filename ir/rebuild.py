@@ -5,7 +5,7 @@ One function serves all, so that every graph, however it came about, went throug
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..errors import GraphError, ShapeError
@@ -21,10 +21,13 @@ def rebuild(
 ) -> Graph:
     """A new graph with the same nodes.
 
-    `input_types` gives inputs (by name) narrower types, `symbols` values for symbolic dimensions; all other types
-    are inferred again.  Constants share their data.
+    `input_types` gives inputs (by name) narrower types, `symbols` values for symbolic dimensions (those that the input
+    types give need not be among them); all other types are inferred again.  Constants share their data.
     """
     values = dict(symbols or {})
+    for var in graph.inputs:
+        for name, size in _sizes(var.type, (input_types or {}).get(var.name)):
+            values.setdefault(name, size)
 
     def change(d: Dim) -> Dim:
         return dims.substitute(d, values)
@@ -39,6 +42,15 @@ def rebuild(
     new.set_outputs(outputs, graph.output_names)
     new.state = [State(mapping[s.input], s.output, mapping[s.first]) for s in graph.state]
     return new
+
+
+def _sizes(general: Type, special: Type | None) -> Iterator[tuple[str, int]]:
+    """The symbols of a type, and the numbers that stand in their places in a narrower one."""
+    if isinstance(general, Tensor) and isinstance(special, Tensor) and special.shape is not None:
+        for dim, size in zip(general.shape or (), special.shape):
+            name = dims.as_symbol(dim)
+            if name is not None and isinstance(size, int):
+                yield name, size
 
 
 def copy_nodes(

@@ -90,7 +90,8 @@ def static_shape(var: Var, symbol_value: int = 1) -> tuple[int, ...]:
 def flops(node: Node, symbol_value: int = 1) -> int:
     """Floating point operations of a node (a multiplication and an addition are two), symbols being symbol_value.
 
-    Views cost nothing; subgraphs count once.
+    Views cost nothing; subgraphs count once.  Where a rank is not known, nothing more is counted
+    than the elements of the result that are known.
     """
     if node.op.has("view"):
         return 0
@@ -100,7 +101,10 @@ def flops(node: Node, symbol_value: int = 1) -> int:
     def shape(var: Var) -> tuple[int, ...]:
         return static_shape(var, symbol_value)
 
-    return inside + (rule(node, shape) if rule else sum(math.prod(shape(v)) for v in node.outputs))
+    types = [v.type for v in (*node.inputs, *node.outputs) if v is not None]
+    if rule is None or any(isinstance(t, Tensor) and t.shape is None for t in types):
+        return inside + sum(math.prod(shape(v)) for v in node.outputs)
+    return inside + rule(node, shape)
 
 
 def total_flops(graph: Graph, symbol_value: int = 1) -> int:

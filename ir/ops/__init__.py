@@ -8,10 +8,13 @@ from . import (  # noqa: F401
     linalg,
     norm,
     pool,
+    quant,
     random,
     recurrent,
     reduce,
     sequence,
     shape,
+    signal,
     string,
+    vision,
 )

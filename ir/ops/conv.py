@@ -23,16 +23,16 @@ def effective(kernel: int, dilation: int) -> int:
 
 
 def explicit_padding(
-    padding: Padding, sizes: Ints, kernel: Ints, strides: Ints, dilations: Ints
-) -> tuple[tuple[int, int], ...]:
-    """`padding` as (before, after) pairs for concrete sizes.
+    padding: Padding, sizes: Dims, kernel: Ints, strides: Ints, dilations: Ints
+) -> tuple[tuple[Dim, Dim], ...]:
+    """`padding` as (before, after) pairs: numbers wherever the sizes are.
 
     same: the result has ceil(size / stride) places, the odd element goes after (TensorFlow, Keras, ONNX
     SAME_UPPER); same_lower: before.  causal: all before, none after.
     """
     if not isinstance(padding, str):
         return tuple(padding)
-    pairs = []
+    pairs: list[tuple[Dim, Dim]] = []
     for size, k, stride, dilation in zip(sizes, kernel, strides, dilations):
         extent = effective(k, dilation)
         if padding == "valid":
@@ -40,7 +40,7 @@ def explicit_padding(
         elif padding == "causal":
             pairs.append((extent - 1, 0))
         else:
-            total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+            total = dims.maximum((dims.ceil_div(size, stride) - 1) * stride + extent - size, 0)
             small, large = total // 2, total - total // 2
             pairs.append((small, large) if padding == "same" else (large, small))
     return tuple(pairs)
@@ -49,7 +49,7 @@ def explicit_padding(
 def concrete_padding(types: tuple[Tensor, ...], attrs: dict[str, Any]) -> dict[str, Any]:
     """The attributes with `padding` as pairs, for operands of static shapes."""
     x, *rest = types
-    kernel = attrs["window"] if "window" in attrs else rest[0].static[:-2]
+    kernel = attrs.get("window") or attrs.get("kernel") or rest[0].static[:-2]
     pairs = explicit_padding(attrs["padding"], x.static[1:-1], kernel, attrs["strides"], attrs["dilations"])
     return {**attrs, "padding": pairs}
 
@@ -157,3 +157,34 @@ def conv_transpose(
         )
     )
     return Tensor(same_dtype(x, w, bias), (x.dims[0], *places, w.dims[-1] * groups))
+
+
+@op(concrete=concrete_padding)
+def conv_weight_grad(
+    x: Tensor,
+    g: Tensor,
+    *,
+    kernel: Ints,
+    strides: Ints,
+    dilations: Ints,
+    padding: Padding = "valid",
+    groups: int = 1,
+) -> Tensor:
+    """The adjoint of `conv` with respect to its weight, the samples summed.
+
+    w[k, c, o] = Σ over n, s of x[n, s·stride + k·dilation - before, c] g[n, s, o]; with groups, o sees the channels of
+    its own group only.  x: (N, *S, C), g: (N, *S', O), what `conv` gave -> (*kernel, C / groups, O).
+    """
+    spatial = len(kernel)
+    require_rank(x, spatial + 2, "x")
+    require_rank(g, spatial + 2, "g")
+    check_windows(spatial, kernel, strides, dilations)
+    channels, filters = x.dims[-1], g.dims[-1]
+    require(
+        groups > 0 and all(not isinstance(n, int) or n % groups == 0 for n in (channels, filters)),
+        f"{channels} channels and {filters} filters in {groups} groups",
+    )
+    require_dim(g.dims[0], x.dims[0], "the batch of g")
+    for actual, expected in zip(g.dims[1:-1], window_places(x.dims[1:-1], kernel, strides, dilations, padding)):
+        require_dim(actual, expected, "a spatial axis of g")
+    return Tensor(same_dtype(x, g), (*kernel, channels // groups, filters))

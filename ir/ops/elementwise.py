@@ -185,6 +185,13 @@ def cast(x: Tensor, *, to: DType) -> Tensor:
 
 
 @op("elementwise")
+def bit_cast(x: Tensor, *, to: DType) -> Tensor:
+    """The bits of x read as another dtype of the same size."""
+    require(x.dtype.bits == to.bits and "string" not in (x.dtype.kind, to.kind), f"{x.dtype} has not the size of {to}")
+    return Tensor(to, x.shape)
+
+
+@op("elementwise")
 def logical_not(x: Tensor) -> Tensor:
     """not x on booleans."""
     require(x.dtype is boolean, f"operand is {x.dtype}, expected bool")

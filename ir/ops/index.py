@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ...errors import ShapeError
 from ..attributes import Dim
 from ..dims import UNKNOWN
-from ..op import axis_of, op, require, same_dtype, shape_text
+from ..op import axis_of, op, require, require_dim, same_dtype, shape_text
 from ..types import Tensor, i64
 
 REDUCTION_NAMES = ("none", "add", "mul", "max", "min")
@@ -60,11 +60,27 @@ def scatter_elements(x: Tensor, indices: Tensor, updates: Tensor, *, axis: int =
 
 
 @op()
-def scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, *, reduction: str = "none") -> Tensor:
-    """x with slices put to (or combined with) the places that the last axis of indices holds."""
+def scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, *, reduction: str = "none", batch_dims: int = 0) -> Tensor:
+    """x with slices put to (or combined with) the places that the last axis of indices holds.
+
+    Places count in the axes of x after the first batch_dims, which x, indices and updates share.
+    """
     require(reduction in REDUCTION_NAMES, f"reduction {reduction!r} is none of {', '.join(REDUCTION_NAMES)}")
     same_dtype(x, updates)
     return Tensor(x.dtype, x.shape)
+
+
+@op(mixes=lambda rank, **_: range(rank))
+def scatter_rows(updates: Tensor, indices: Tensor, *, size: Dim, axis: int = 0) -> Tensor:
+    """Zeros, `size` along an axis, with slices of updates added at `indices`: what undoes a gather.
+
+    The axes of indices stand in updates at `axis`; indices outside of [-size, size) are an error.
+    """
+    require(indices.dtype.is_integer, f"indices are {indices.dtype}, expected integers")
+    a = axis_of(axis, updates.rank - indices.rank + 1)
+    for d, i in zip(updates.dims[a:], indices.dims):
+        require_dim(d, i, "an axis of updates that belongs to indices")
+    return Tensor(updates.dtype, (*updates.dims[:a], size, *updates.dims[a + indices.rank :]))
 
 
 @op(mixes=lambda rank, **_: ())

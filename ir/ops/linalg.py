@@ -77,3 +77,11 @@ def einsum(*xs: Tensor, equation: str) -> Tensor:
             sizes[letter] = dims.unify(known, d) if known != 1 and d != 1 else (d if known == 1 else known)
     require(set(out) <= set(sizes), f"the result of {equation!r} names unknown dimensions")
     return Tensor(same_dtype(*xs), tuple(sizes[c] for c in out))
+
+
+@op(mixes=lambda rank: (rank - 2, rank - 1))
+def det(x: Tensor) -> Tensor:
+    """The determinants of square matrices (..., M, M) -> (...)."""
+    require(x.rank >= 2, f"{shape_text(x.shape)} is no matrix")
+    require_dim(x.dims[-1], x.dims[-2], "the number of columns")
+    return Tensor(x.dtype, x.dims[:-2])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from ..attributes import Dims, Floats, Ints, Padding
-from ..op import op, require, shape_text
+from ..op import op, require, require_dim, require_rank, same_dtype, shape_text
 from ..types import Tensor, i64
-from .conv import check_windows, concrete_padding, not_batch, window_places
+from .conv import check_windows, concrete_padding, explicit_padding, not_batch, window_places
 
 
 def _pooled(x: Tensor, window: Ints, strides: Ints, dilations: Ints, padding: Padding, ceil_mode: bool) -> Tensor:
@@ -46,6 +49,71 @@ def avg_pool(
     return _pooled(x, window, strides, dilations, padding, ceil_mode)
 
 
+def _require_pooled(given: Tensor, pooled: Tensor, what: str) -> None:
+    require_rank(given, pooled.rank, what)
+    for actual, expected in zip(given.dims, pooled.dims):
+        require_dim(actual, expected, f"an axis of {what}")
+
+
+@op(mixes=not_batch, concrete=concrete_padding)
+def max_pool_grad(
+    x: Tensor, y: Tensor, g: Tensor, *,
+    window: Ints, strides: Ints, dilations: Ints, padding: Padding = "valid", ceil_mode: bool = False,
+    all_ties: bool = False,
+) -> Tensor:  # fmt: skip
+    """The adjoint of `max_pool`, y = max_pool(x): each element of g goes to the first largest element of its window.
+
+    x: (N, *S, C), y and g: (N, *S', C) -> (N, *S, C).  The first in row-major order; with all_ties, each of them.
+    """
+    for given, what in ((y, "y"), (g, "g")):
+        _require_pooled(given, _pooled(x, window, strides, dilations, padding, ceil_mode), what)
+    return Tensor(same_dtype(x, y, g), x.dims)
+
+
+@op(mixes=not_batch, concrete=concrete_padding)
+def max_pool_pick(
+    x: Tensor, y: Tensor, h: Tensor, *,
+    window: Ints, strides: Ints, dilations: Ints, padding: Padding = "valid", ceil_mode: bool = False,
+    all_ties: bool = False,
+) -> Tensor:  # fmt: skip
+    """The element of h where x has the first largest element of each window, y = max_pool(x).
+
+    x and h: (N, *S, C), y: (N, *S', C) -> (N, *S', C): linear in h, with `max_pool_grad` as its adjoint.  With
+    all_ties, the sum of h over all largest elements.
+    """
+    _require_pooled(y, _pooled(x, window, strides, dilations, padding, ceil_mode), "y")
+    _require_pooled(h, x, "h")
+    return Tensor(same_dtype(x, y, h), y.dims)
+
+
+def _avg_pool_grad_padding(types: tuple[Tensor, ...], attrs: dict[str, Any]) -> dict[str, Any]:
+    given = (attrs[k] for k in ("padding", "sizes", "window", "strides", "dilations"))
+    return {**attrs, "padding": explicit_padding(*given)}
+
+
+@op(mixes=not_batch, concrete=_avg_pool_grad_padding)
+def avg_pool_grad(
+    g: Tensor,
+    *,
+    sizes: Dims,
+    window: Ints,
+    strides: Ints,
+    dilations: Ints,
+    padding: Padding = "valid",
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+) -> Tensor:
+    """The adjoint of `avg_pool` of an x whose spatial axes are `sizes`: each element of g, divided by how many elements
+    its window counts, is added to all of them.
+
+    g: (N, *S', C) -> (N, *sizes, C).
+    """
+    require_rank(g, len(sizes) + 2, "g")
+    x = Tensor(g.dtype, (g.dims[0], *sizes, g.dims[-1]))
+    _require_pooled(g, _pooled(x, window, strides, dilations, padding, ceil_mode), "g")
+    return x
+
+
 RESIZE_MODES = ("nearest", "linear", "cubic", "lanczos3", "lanczos5")
 COORDINATES = (
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize",
@@ -53,7 +121,21 @@ COORDINATES = (
 NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
-@op(mixes=lambda rank, *, axes, **_: {a % rank for a in axes})
+def _resize_mixes(rank: int, *, axes: Ints, **_: Any) -> Iterable[int]:
+    return {a % rank for a in axes}
+
+
+def _resized(x: Tensor, sizes: Dims, axes: Ints, mode: str, coordinates: str, nearest: str) -> Tensor:
+    for value, allowed in ((mode, RESIZE_MODES), (coordinates, COORDINATES), (nearest, NEAREST)):
+        require(value in allowed, f"{value!r} is none of {', '.join(allowed)}")
+    require(len(sizes) == len(axes), "sizes and axes differ in length")
+    shape = list(x.dims)
+    for axis, size in zip(axes, sizes):
+        shape[axis % x.rank] = size
+    return Tensor(x.dtype, tuple(shape))
+
+
+@op(mixes=_resize_mixes)
 def resize(
     x: Tensor,
     *,
@@ -76,10 +158,28 @@ def resize(
     axes, in [0, 1]) belongs to tf_crop_and_resize, which puts `extrapolation` outside of x.  Distances are exact, or
     rounded to 1 / fraction_steps of a place (TensorFlow looks its bicubic weights up in a table of 1024 steps).
     """
-    for value, allowed in ((mode, RESIZE_MODES), (coordinates, COORDINATES), (nearest, NEAREST)):
-        require(value in allowed, f"{value!r} is none of {', '.join(allowed)}")
-    require(len(sizes) == len(axes), "sizes and axes differ in length")
-    shape = list(x.dims)
-    for axis, size in zip(axes, sizes):
-        shape[axis % x.rank] = size
-    return Tensor(x.dtype, tuple(shape))
+    return _resized(x, sizes, axes, mode, coordinates, nearest)
+
+
+@op(mixes=_resize_mixes)
+def resize_grad(
+    g: Tensor,
+    *,
+    sizes: Dims,
+    axes: Ints,
+    scales: Floats = (),
+    mode: str = "nearest",
+    coordinates: str = "half_pixel",
+    nearest: str = "round_prefer_floor",
+    cubic_coefficient: float = -0.75,
+    exclude_outside: bool = False,
+    fraction_steps: int = 0,
+    antialias: bool = False,
+    extrapolation: float = 0.0,
+    roi: Floats = (),
+) -> Tensor:
+    """The adjoint of `resize`, whose attributes it has: `sizes` are those that x had along `axes`.
+
+    Every element of g is added to the elements of x that it was made from, times their weights.
+    """
+    return _resized(g, sizes, axes, mode, coordinates, nearest)

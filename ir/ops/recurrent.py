@@ -8,6 +8,7 @@ step keeps the state, and the sequence shows the result of the step before (zero
 
 from __future__ import annotations
 
+from ...errors import UnsupportedError
 from ..attributes import Activation
 from ..op import op, require, require_dim, require_rank, same_dtype
 from ..types import Tensor, boolean
@@ -15,6 +16,14 @@ from .conv import not_batch
 
 SIGMOID, TANH = Activation("sigmoid"), Activation("tanh")
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
+
+# Activations whose derivative the gradient ops know.
+DIFFERENTIABLE = frozenset({
+    "linear", "relu", "sigmoid", "tanh", "softplus", "softsign", "leaky_relu", "elu", "selu", "celu", "gelu",
+    "silu", "mish", "hard_sigmoid", "affine", "scaled_tanh", "hard_silu", "thresholded_relu", "clip", "log_sigmoid",
+    "soft_shrink", "hard_shrink", "shrink", "tanh_shrink", "squareplus", "sparse_plus", "sparse_sigmoid", "exp",
+    "sin", "cos", "square", "abs", "neg",
+})  # fmt: skip
 
 
 def _checked(
@@ -124,3 +133,122 @@ def rnn(
     w: (D, E, H), r: (D, H, H), bias: (D, H).
     """
     return _checked(x, w, r, bias, mask, [h0], direction, 1)
+
+
+# ---- gradients -----------------------------------------------------------------------------------------------
+
+
+def _gradients(
+    x: Tensor, w: Tensor, r: Tensor, states: list[Tensor | None], results: list[Tensor], given: list[Tensor | None],
+    activations: list[Activation],
+) -> None:  # fmt: skip
+    """The checks that all gradient ops share: gradients are like the results, derivatives of activations known."""
+    for activation in activations:
+        if activation.name not in DIFFERENTIABLE:
+            raise UnsupportedError(f"activation {activation} has no derivative in recurrent layers")
+    for name, want, got in zip(("sequence", "last h", "last c"), results, given):
+        require_rank(got, len(want.dims), f"the gradient of the {name}")
+        for a, b in zip(got.dims if got else (), want.dims):
+            require_dim(a, b, f"a dimension of the gradient of the {name}")
+    same_dtype(x, w, r, *states, *given)
+
+
+def _like(t: Tensor) -> Tensor:
+    return Tensor(t.dtype, t.shape)
+
+
+@op("sequential")
+def lstm_grad(
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    h0: Tensor | None = None,
+    c0: Tensor | None = None,
+    peephole: Tensor | None = None,
+    dy: Tensor | None = None,
+    dh: Tensor | None = None,
+    dc: Tensor | None = None,
+    *,
+    direction: str = "forward",
+    activation: Activation = TANH,
+    recurrent_activation: Activation = SIGMOID,
+    output_activation: Activation = TANH,
+    clip: float | None = None,
+    input_forget: bool = False,
+    zero_masked: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of lstm with respect to x, w, r, bias, h0, c0, peephole; dy, dh, dc: those of its results.
+
+    With z the sums that go into the activations, e the gradient of h' (from dy and from the step after), s = oa(c'):
+    dz_o = e s ra'(z_o), dc' += e o oa'(c') + p_o dz_o, dz_i = dc' act(g) ra'(z_i), dz_f = dc' c ra'(z_f),
+    dz_g = dc' i act'(z_g), dc = dc' f + p_i dz_i + p_f dz_f, and e of the step before is dz @ rᵀ.  Over all steps
+    dw = xᵀ dz, dr = hᵀ dz, dbias = sum of dz, dx = dz @ wᵀ, dp = sum of dz c.  The forward pass is computed again.
+    An operand that was left out counts as zeros.
+    """
+    n, d, hidden = x.dims[0], DIRECTIONS.get(direction, 1), r.dims[1]
+    sequence, state, _ = lstm(x, w, r, bias, mask, h0, c0, peephole, direction=direction)
+    activations = [activation, recurrent_activation, output_activation]
+    _gradients(x, w, r, [bias, h0, c0, peephole], [sequence, state, state], [dy, dh, dc], activations)
+    small = [Tensor(x.dtype, shape) for shape in ((d, 4 * hidden), (n, d, hidden), (d, 3 * hidden))]
+    return _like(x), _like(w), _like(r), small[0], small[1], small[1], small[2]
+
+
+@op("sequential")
+def gru_grad(
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    h0: Tensor | None = None,
+    dy: Tensor | None = None,
+    dh: Tensor | None = None,
+    *,
+    direction: str = "forward",
+    activation: Activation = TANH,
+    recurrent_activation: Activation = SIGMOID,
+    reset_after: bool = True,
+    clip: float | None = None,
+    zero_masked: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of gru with respect to x, w, r, bias, h0; dy, dh: those of its results.
+
+    With e the gradient of h', n = act(z_n): dz_z = e (h - n) ra'(z_z), dz_n = e (1 - z) act'(z_n).  Where reset_after,
+    u = h R_n + c_n has the gradient dz_n r, and dz_r = dz_n u ra'(z_r);  else q = r h has the gradient
+    dq = dz_n R_nᵀ, and dz_r = dq h ra'(z_r).  e of the step before is e z + dz @ rᵀ (with dq r, where not reset_after).
+    The forward pass is computed again.  An operand that was left out counts as zeros.
+    """
+    n, d, hidden = x.dims[0], DIRECTIONS.get(direction, 1), r.dims[1]
+    results = gru(x, w, r, bias, mask, h0, direction=direction)
+    _gradients(x, w, r, [bias, h0], list(results), [dy, dh], [activation, recurrent_activation])
+    dbias, dh0 = Tensor(x.dtype, (d, 2, 3 * hidden)), Tensor(x.dtype, (n, d, hidden))
+    return _like(x), _like(w), _like(r), dbias, dh0
+
+
+@op("sequential")
+def rnn_grad(
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    h0: Tensor | None = None,
+    dy: Tensor | None = None,
+    dh: Tensor | None = None,
+    *,
+    direction: str = "forward",
+    activation: Activation = TANH,
+    clip: float | None = None,
+    zero_masked: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of rnn with respect to x, w, r, bias, h0; dy, dh: those of its results.
+
+    With e the gradient of h': dz = e activation'(z), and e of the step before is dz @ rᵀ.  The forward pass is
+    computed again.  An operand that was left out counts as zeros.
+    """
+    n, d, hidden = x.dims[0], DIRECTIONS.get(direction, 1), r.dims[1]
+    results = rnn(x, w, r, bias, mask, h0, direction=direction)
+    _gradients(x, w, r, [bias, h0], list(results), [dy, dh], [activation])
+    return _like(x), _like(w), _like(r), Tensor(x.dtype, (d, hidden)), Tensor(x.dtype, (n, d, hidden))

@@ -53,6 +53,12 @@ def _arg_mixes(rank: int, *, axis: int, **_: Any) -> Iterable[int]:
     return (axis % rank,)
 
 
+@op()
+def sum_like(x: Tensor, like: Tensor) -> Tensor:
+    """x summed to the shape of `like`, which broadcasts to that of x: what undoes a broadcast."""
+    return Tensor(x.dtype, like.shape)
+
+
 @op(mixes=_arg_mixes)
 def argmax(x: Tensor, *, axis: int, keepdims: bool = False, last: bool = False) -> Tensor:
     """The place of the largest element along an axis: the first, or the last, where several are."""

@@ -185,6 +185,15 @@ def slice_(x: Tensor, *, starts: Dims, ends: Dims, axes: Ints | None = None, ste
     return Tensor(x.dtype, tuple(shape), value)
 
 
+@op()
+def unslice(
+    x: Tensor, *, shape: Dims, starts: Dims, ends: Dims, axes: Ints | None = None, steps: Dims | None = None
+) -> Tensor:
+    """Zeros of a shape, with x at the places that a slice picks: what undoes `slice`."""
+    require(len(shape) == x.rank, f"{shape_text(x.shape)} is no slice of {shape_text(shape)}")
+    return Tensor(x.dtype, tuple(shape))
+
+
 PAD_MODES = ("constant", "reflect", "edge", "symmetric", "wrap")
 
 
@@ -229,13 +238,15 @@ def reverse_sequence(x: Tensor, lengths: Tensor, *, axis: int = 1) -> Tensor:
 @op()
 def shape(x: Tensor) -> Tensor:
     """The dimensions of x: i64[rank]."""
+    if x.shape is None:
+        return Tensor(i64, (UNKNOWN,))
     return Tensor(i64, (x.rank,), x.dims if x.rank <= 64 else None)
 
 
 @op()
 def size(x: Tensor) -> Tensor:
     """The number of elements of x: i64[]."""
-    return Tensor(i64, (), (dims.product(x.dims),))
+    return Tensor(i64, (), None if x.shape is None else (dims.product(x.shape),))
 
 
 @op("repeats")

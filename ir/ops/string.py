@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..attributes import Strs
+from ..attributes import Floats, Ints, Strs
 from ..dims import UNKNOWN
-from ..op import op, require
-from ..types import Tensor, string
+from ..op import broadcast_type, op, require
+from ..types import Tensor, boolean, f32, i64, string
 
 CASES = ("NONE", "LOWER", "UPPER")
 
@@ -20,3 +20,56 @@ def string_normalizer(x: Tensor, *, case: str = "NONE", case_sensitive: bool = F
     require(case in CASES, f"case {case!r} is none of {', '.join(CASES)}")
     require(x.rank in (1, 2), f"operand has rank {x.rank}, expected 1 or 2")
     return Tensor(string, (*x.dims[:-1], UNKNOWN))
+
+
+def _require_string(x: Tensor) -> None:
+    require(x.dtype is string, f"operand is {x.dtype}, expected str")
+
+
+@op("string")
+def string_concat(x: Tensor, y: Tensor) -> Tensor:
+    """x followed by y, string by string; shapes broadcast."""
+    _require_string(x)
+    _require_string(y)
+    return broadcast_type(x, y)
+
+
+@op("string", "opaque")
+def string_split(x: Tensor, *, delimiter: str = "", maxsplit: int = -1) -> tuple[Tensor, Tensor]:
+    """The parts of each string along a new last axis, filled up with empty strings, and how many there are.
+
+    As str.split: without a delimiter at runs of blanks; at most maxsplit times, if that is not negative.
+    """
+    _require_string(x)
+    return Tensor(string, (*x.dims, UNKNOWN)), Tensor(i64, x.shape)
+
+
+@op("string")
+def regex_full_match(x: Tensor, *, pattern: str) -> Tensor:
+    """Whether all of a string matches a regular expression (of Python's syntax, which has nearly all of RE2's)."""
+    _require_string(x)
+    return Tensor(boolean, x.shape)
+
+
+TF_IDF_MODES = ("TF", "IDF", "TFIDF")
+
+
+@op("string")
+def tf_idf(
+    x: Tensor, *, mode: str, least: int, most: int, skips: int, starts: Ints, columns: Ints, words: Strs = (),
+    numbers: Ints = (), weights: Floats = (),
+) -> Tensor:  # fmt: skip
+    """How often each n-gram of a pool occurs in each row of x, (C) or (N, C): one column for each (ONNX
+    TfIdfVectorizer).
+
+    The pool, `words` or `numbers`, lists n-grams of 1 element, from starts[1] on those of 2, and so on; columns[i] is
+    the place of the i-th.  Those of `least` to `most` elements count, elements being up to `skips` + 1 apart.  IDF: 1
+    for any number of times; times the column's weight, as in TFIDF.
+    """
+    require(mode in TF_IDF_MODES, f"mode {mode!r} is none of {', '.join(TF_IDF_MODES)}")
+    require(0 < least <= most, f"n-grams of {least} to {most} elements")
+    require(bool(words) != bool(numbers), "the pool has words or numbers, one of them")
+    require(x.dtype is string if words else x.dtype.is_integer, f"operand is {x.dtype}, unlike the pool")
+    require(x.rank in (0, 1, 2), f"operand has rank {x.rank}, expected 1 or 2")
+    require(not weights or len(weights) == max(columns, default=-1) + 1, f"{len(weights)} weights")
+    return Tensor(f32, (*x.dims[:-1], max(columns, default=-1) + 1))

@@ -1,22 +1,24 @@
 """Reverse-mode differentiation of graphs: one loop over the nodes, backwards.
 
 The mathematics of each op is a row of `rules.RULES`.  Everything else is here, once: which nodes lie on a way from
-`wrt` to `outputs`, the sum over all ways, and the undoing of broadcasting.  Gradients are nodes of the same graph, so
-that they can be differentiated again, optimised and run like all others.
+`wrt` to `outputs`, the sum over all ways, the undoing of broadcasting and of fused activations.  Gradients are nodes
+of the same graph, so that they can be differentiated again, optimised and run like all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-import numpy as np
-
-from ...errors import GraphError, ShapeError, UnsupportedError
+from ...errors import GraphError, UnsupportedError
+from ...ir.attributes import LINEAR, Activation
 from ...ir.builder import Builder
-from ...ir.graph import Graph, Node, Var
-from ...ir.types import Tensor
+from ...ir.graph import Graph, Node, State, Var
+from ...ir.text import named_constants, value_names
+from ...ir.types import Tensor, Unknown
+from ..dce import dce
+from ..manager import Context
 from . import rules
+from .emit import full_like, unbroadcast
 
 
 def gradients(b: Builder, outputs: Sequence[Var], wrt: Sequence[Var], seeds: Sequence[Var] | None = None) -> list[Var]:
@@ -24,92 +26,135 @@ def gradients(b: Builder, outputs: Sequence[Var], wrt: Sequence[Var], seeds: Seq
 
     Seeds are 1 by default.  The gradient with respect to a value that no output depends on is 0.
     """
-    path = _path(b.graph, outputs, wrt)
+    path, reached = _path(b.graph, outputs, wrt)
     totals: dict[Var, Var] = {}
-    for out, seed in zip(outputs, seeds or [_ones(b, v) for v in outputs]):
+    for out, seed in zip(outputs, seeds or [full_like(b, v, 1) for v in outputs]):
         _accumulate(b, totals, out, seed)
     for node in reversed(path):
         above = [totals.get(v) for v in node.outputs]
-        if all(g is None for g in above):
+        if all(g is None for g in above) or node.op.name in rules.NOT_DIFFERENTIABLE:
             continue
         with b.at(node.source):
-            for operand, g in zip(node.operands, _apply(b, node, above)):
-                if operand is not None and g is not None and _is_float(operand):
-                    _accumulate(b, totals, operand, unbroadcast(b, g, operand))
-    return [totals[x] if x in totals else _zeros(b, x) for x in wrt]
+            for operand, g in zip(node.operands, _apply(b, node, above, reached)):
+                if operand is None or operand not in reached or g is None or not _is_float(operand):
+                    continue
+                _accumulate(b, totals, operand, _fitted(b, g, operand))
+    return [totals[x] if x in totals else full_like(b, x, 0) for x in wrt]
 
 
-def _path(graph: Graph, outputs: Sequence[Var], wrt: Sequence[Var]) -> list[Node]:
-    """The nodes that depend on wrt and on which outputs depend, in order."""
-    nodes = list(graph.nodes)
-    reached = set(wrt)
+def _path(graph: Graph, outputs: Sequence[Var], wrt: Sequence[Var]) -> tuple[list[Node], set[Var | None]]:
+    """The nodes that depend on wrt and on which outputs depend, in order; and all values that depend on wrt."""
+    reached: set[Var | None] = set(wrt)
     forward = []
-    for node in nodes:
-        if any(v in reached for v in node.operands):
+    for node in graph.nodes:
+        if any(v in reached for v in node.inputs):
             reached.update(node.outputs)
             forward.append(node)
-    needed = set(outputs)
+    needed: set[Var | None] = set(outputs)
     path = []
     for node in reversed(forward):
         if any(v in needed for v in node.outputs):
-            needed.update(v for v in node.operands if v is not None)
+            needed.update(node.inputs)
             path.append(node)
-    return path[::-1]
+    reached.discard(None)
+    return path[::-1], reached
 
 
-def _apply(b: Builder, node: Node, above: list[Var | None]) -> Sequence[Var | None]:
+def _apply(b: Builder, node: Node, above: list[Var | None], reached: set[Var | None]) -> Sequence[Var | None]:
     """What the op's rule gives for each operand."""
     row = rules.RULES.get(node.op.name)
-    if row is None or node.dynamic:
-        raise UnsupportedError(
-            f"op {node.op.name} has no gradient" if row is None else f"op {node.op.name}: attributes known at run time",
-            op=node.op.name,
-            node=node.source or None,
-            hint=f"add a row to passes/autodiff/rules/{node.op.family}.py",
-        )
-    results = row(b, node, above)
+    if row is None:
+        raise refused(node, rules.UNSUPPORTED.get(node.op.name))
+    for name, var in zip(node.dynamic, node.inputs[len(node.operands) :]):
+        if var in reached and var is not None and _is_float(var):
+            raise refused(node, f"its attribute {name} is a value to differentiate with respect to")
+    if node.op.has("epilogue") and node.attrs.get("activation"):
+        node, above = _unfused(b, node, above)
+    try:
+        results = row(b, node, above)
+    except Unknown:
+        raise refused(node, f"the rank of an operand is not known: {node}") from None
     if len(results) != len(node.operands):
         raise GraphError(f"the rule of {node.op.name} gave {len(results)} gradients for {len(node.operands)} operands")
     return results
+
+
+def _unfused(b: Builder, node: Node, above: list[Var | None]) -> tuple[Node, list[Var | None]]:
+    """The node computed again without its activation, and the gradient of that result."""
+    activation: Activation = node.attrs["activation"]
+    given = dict(zip(node.dynamic, node.inputs[len(node.operands) :]))
+    plain = b.node(node.op, node.operands, {**node.attrs, **given, "activation": LINEAR})
+    applied = b.activation(plain.output, activation).producer
+    assert applied is not None
+    if activation.name in rules.NOT_DIFFERENTIABLE:
+        return plain, [full_like(b, plain.output, 0)]
+    row = rules.RULES.get(activation.name)
+    if row is None:
+        raise refused(applied)
+    return plain, list(row(b, applied, above))
+
+
+def refused(node: Node, why: str | None = None) -> UnsupportedError:
+    """The error for a node that cannot be differentiated."""
+    return UnsupportedError(
+        f"op {node.op.name} has no gradient" + (f": {why}" if why else ""),
+        op=node.op.name,
+        node=node.source or None,
+        hint=f"add a row to passes/autodiff/rules/{node.op.family}.py",
+    )
 
 
 def _accumulate(b: Builder, totals: dict[Var, Var], var: Var, g: Var) -> None:
     totals[var] = b.add(totals[var], g) if var in totals else g
 
 
-def unbroadcast(b: Builder, g: Var, like: Var) -> Var:
-    """g summed over the axes along which `like` was broadcast."""
-    shape, target = g.shape, like.shape
-    if shape == target:
-        return g
-    extra = len(shape) - len(target)
-    wide = [i for i, d in enumerate(target, extra) if d == 1 and shape[i] != 1]
-    for i, d in enumerate(target, extra):
-        if d != 1 and d != shape[i] and not (isinstance(d, int) and isinstance(shape[i], int)):
-            raise UnsupportedError(
-                f"whether {like} was broadcast to {g.type} is not known", hint="give it a known shape"
-            )
-        if d not in (1, shape[i]):
-            raise ShapeError(f"a gradient is {g.type}, the value {like.type}")
-    if extra:
-        g = b.reduce_sum(g, axes=tuple(range(extra)))
-    return b.reduce_sum(g, axes=tuple(i - extra for i in wide), keepdims=True) if wide else g
+def _fitted(b: Builder, g: Var, like: Var) -> Var:
+    """g in the shape and dtype of the operand that it belongs to."""
+    return b.cast_like(unbroadcast(b, g, like), like)
 
 
 def _is_float(var: Var) -> bool:
     return isinstance(var.type, Tensor) and var.type.dtype.kind in ("float", "complex")
 
 
-def _ones(b: Builder, like: Var) -> Var:
-    return full_like(b, like, 1)
+# ---- whole graphs --------------------------------------------------------------------------------------------
 
 
-def _zeros(b: Builder, like: Var) -> Var:
-    return full_like(b, like, 0)
+def gradient_graph(graph: Graph, outputs: Sequence[str] | None = None, wrt: Sequence[str] | None = None) -> Graph:
+    """The graph of `tenun.grad`."""
+    new = graph.copy()
+    states, top = {s.output for s in new.state}, set(new.constants)
+    results = {n: v for i, (n, v) in enumerate(zip(new.output_names, new.outputs)) if i not in states}
+    inputs = {v.name: v for v in new.inputs if v not in [s.input for s in new.state]}
+    weights = {n: v for n, v in named_constants(new).items() if v in top}
+    inner = value_names(new, {v: n for n, v in weights.items()})
+    values = {**{n: v for v, n in inner.items()}, **weights, **inputs}
+    targets = _chosen("output", results, outputs, results)
+    sources = _chosen("value", values, wrt, inputs)
+    found = gradients(Builder(new), list(targets.values()), list(sources.values()))
+    kept = [(new.output_names[s.output], new.outputs[s.output]) for s in new.state]
+    names = [f"d_{n}" for n in sources] + [n for n, _ in kept]
+    new.state = [State(s.input, len(found) + i, s.first) for i, s in enumerate(new.state)]
+    new.set_outputs([*found, *(v for _, v in kept)], names)
+    new.metadata.pop("output_structure", None)
+    dce(new, Context(None))
+    return new
 
 
-def full_like(b: Builder, like: Var, value: Any) -> Var:
-    """A tensor of one number with the dtype and shape of `like`."""
-    element = b.constant(np.array(value, like.tensor.dtype.numpy))
-    static = like.tensor.is_static
-    return b.fill(element, shape=like.shape if static else b.shape(like))  # type: ignore[no-any-return]
+def _chosen(what: str, known: dict[str, Var], names: Sequence[str] | None, default: dict[str, Var]) -> dict[str, Var]:
+    """Values by name, by default all those with a float dtype; GraphError where there is no such name or no float."""
+    if names is None:
+        return {n: v for n, v in default.items() if _is_float(v)}
+    if isinstance(names, str):
+        names = [names]
+    missing = [n for n in names if n not in known]
+    if missing:
+        raise GraphError(f"the graph has no {what} called {_listed(missing)}", hint=f"{what}s: {_listed(known)}")
+    wrong = [n for n in names if not _is_float(known[n])]
+    if wrong:
+        raise GraphError(f"{_listed(wrong)}: no derivative of what is no float", hint=f"it is {known[wrong[0]].type}")
+    return {n: known[n] for n in names}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))

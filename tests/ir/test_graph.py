@@ -96,6 +96,15 @@ def test_exact_shapes_through_symbols() -> None:
     assert str(again.type) == "f32[N, 3072]" and again.producer.dynamic == ()
 
 
+def test_narrower_inputs_give_the_symbols_in_attributes() -> None:
+    """As in a subgraph, whose inputs take the types of the operands."""
+    b = Builder(Graph("g"))
+    x = b.input("x", Tensor(f32, (N, 4)))
+    graph = b.outputs(b.fill(b.constant(np.float32(0)), shape=b.shape(x)))
+    assert str(graph.outputs[0].type) == "f32[N, 4]"
+    assert str(rebuild(graph, {"x": Tensor(f32, (7, 4))}).outputs[0].type) == "f32[7, 4]"
+
+
 def test_rebuild_binds_symbols_and_checks_inputs() -> None:
     _, graph = chain()
     assert bind_symbols(graph, {"x": Tensor(f32, (7, 4))}) == {"N": 7}

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from tenun.errors import RunError
+from tenun.ir import dtype as tenun_dtype
 from tenun.tests.kernels.harness import constant, layouts, random, run, run_all
 
 
@@ -156,3 +157,27 @@ def test_unique(axis, sorted_):
     np.testing.assert_array_equal(np.take(flat, first, axis or 0), values)
     assert counts.sum() == len(inverse) and (np.bincount(inverse) == counts).all()
     assert sorted_ or (np.diff(first) > 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64", "f16", "bf16", "i64"])
+def test_scatter_rows(dtype):
+    """The adjoint of a gather, in any layout; narrow floats are summed in float32."""
+    dtype = tenun_dtype(dtype).numpy
+    for axis, shape in ((0, (40, 3, 5)), (1, (3, 40, 5)), (2, (3, 5, 40))):
+        places = random(40, dtype=np.int64, low=-4, high=3)
+        for updates in layouts(random(*shape).astype(dtype)):
+            expected = np.zeros([4 if i == axis else n for i, n in enumerate(shape)])
+            np.add.at(np.moveaxis(expected, axis, 0), places, np.moveaxis(updates, axis, 0).astype(float))
+            got = run("scatter_rows", updates, places, size=4, axis=axis)
+            rtol = {2: 1e-2, 4: 1e-5, 8: 1e-12}[np.dtype(dtype).itemsize]
+            np.testing.assert_allclose(got.astype(float), expected, rtol=rtol, atol=rtol)
+    with pytest.raises(RunError, match="index 4"):
+        run("scatter_rows", random(1, 2), np.array([4]), size=4)
+
+
+def test_scatter_rows_in_blocks():
+    """More elements than are added at a time; rows longer than that."""
+    for rows, width in ((50000, 3), (3, 70000)):
+        updates, places = random(rows, width), random(rows, dtype=np.int64, low=0, high=1)
+        expected = np.stack([updates[places == i].sum(0, dtype=float) for i in range(2)])
+        np.testing.assert_allclose(run("scatter_rows", updates, places, size=2), expected, rtol=1e-4, atol=0.05)

@@ -18,6 +18,8 @@ I, J = random(2, 3, 4, dtype=np.int64), random(3, 1, dtype=np.int64, low=1)
 B, C = random(2, 3, 4, dtype=np.bool_), random(3, 1, dtype=np.bool_)
 PLACES = np.int64([[0, 1], [1, 0]])
 ONE = np.float32(1)
+TEXT, IMAGE = np.array(["a b", "B"], object), random(2, 3, 4, 5)
+GRAMS = {"least": 1, "most": 2, "skips": 1, "starts": (0, 1), "columns": (0, 1)}
 POOL = {"window": (2,), "strides": (2,), "dilations": (1,)}
 
 CASES: list[tuple] = [
@@ -51,17 +53,44 @@ CASES: list[tuple] = [
     ("gather_nd", [X, PLACES], {"batch_dims": 1}),
     ("scatter_elements", [X, PLACES[None], random(1, 2, 2)], {"axis": 1}),
     ("scatter_nd", [X, PLACES, random(2, 4)], {}),
+    ("scatter_nd", [X, PLACES[:, :1], random(2, 4)], {"batch_dims": 1, "reduction": "add"}),
+    ("scatter_rows", [random(2, 2, 2, 4), PLACES], {"axis": 1, "size": 3}), ("sum_like", [X, Y], {}),
+    ("unslice", [X], {"shape": (2, 3, 9), "starts": (-1,), "ends": (0,), "axes": (2,), "steps": (-2,)}),
     ("one_hot", [PLACES, ONE, ONE], {"depth": 5, "axis": 1}), ("top_k", [X], {"k": 2, "axis": 1}), ("trilu", [X], {}),
     ("nonzero", [X], {}), ("compress", [X, np.array([True, False])], {"axis": 0}), ("compress", [X, B.reshape(-1)], {}),
     ("unique", [X], {}), ("unique", [X], {"axis": -1}),
     ("resize", [X], {"sizes": (5, 2), "axes": (0, 2), "mode": "cubic"}),
+    ("resize_grad", [X], {"sizes": (5, 2), "axes": (0, 2), "mode": "cubic"}),
+    ("conv_weight_grad", [X, random(2, 2, 6)], {"kernel": (2,), "strides": (1,), "dilations": (1,), "groups": 2}),
+    ("max_pool_grad", [X, X[:, :1], X[:, 1:2]], POOL), ("max_pool_pick", [X, X[:, :1], X], POOL),
+    ("avg_pool_grad", [X], {**POOL, "sizes": (5,), "padding": "same"}),
     ("max_pool_indices", [X], POOL), ("max_pool_indices", [X], {**POOL, "padding": "same_lower"}),
     ("sequence_empty", [], {"dtype": "f32"}), ("sequence_construct", [X, X], {}),
     ("sequence_at", [[X, Y], np.int64(0)], {}),
     ("sequence_insert", [[X], X], {}), ("sequence_erase", [[X]], {}), ("sequence_length", [[X]], {}),
     ("concat_from_sequence", [[X, X]], {"axis": 1}), ("concat_from_sequence", [[X, X]], {"axis": -1, "new_axis": True}),
     ("split_to_sequence", [X], {"axis": 1, "sizes": (1, 2)}),
+    ("lstm_grad", [X, random(1, 4, 8), random(1, 2, 8)], {}), ("rnn_grad", [X, random(1, 4, 2), random(1, 2, 2)], {}),
+    ("gru_grad", [X, random(1, 4, 6), random(1, 2, 6)], {"reset_after": False}),
     ("string_normalizer", [np.array(["a", "B"], object)], {"case": "UPPER"}),
+    ("string_concat", [TEXT, TEXT[:1]], {}), ("string_split", [TEXT], {}), ("string_split", [TEXT], {"maxsplit": 1}),
+    ("regex_full_match", [TEXT], {"pattern": "a.*"}),
+    ("tf_idf", [TEXT], {**GRAMS, "mode": "TF", "words": ("B", "a b", "B")}),
+    ("tf_idf", [PLACES], {**GRAMS, "mode": "TFIDF", "numbers": (1, 0, 1), "weights": (0.5, 2.0)}),
+    ("quantize", [X, ONE], {"to": "i8"}), ("quantize", [X, V, np.uint8([1, 2, 3, 4])], {"to": "u8", "axis": 2}),
+    ("quantize", [X, random(2, 3, 2, low=0.5)], {"to": "i16", "axis": -1, "block_size": 3, "precision": "f64"}),
+    ("quantize", [X, ONE], {"to": "f8e4m3fn", "saturate": False}), ("quantize", [X, ONE], {"to": "u4"}),
+    ("dequantize", [I, V], {"to": "f16", "axis": 2}), ("dequantize", [I[:, :1], ONE, np.int64(3)], {"to": "f32"}),
+    ("det", [random(2, 3, 3)], {}), ("bit_cast", [V], {"to": "i32"}),
+    ("dft", [random(2, 5, 1)], {"onesided": True}), ("dft", [random(5, 3, 2)], {"axis": 0, "length": 8}),
+    ("dft", [random(2, 5, 2)], {"axis": 1, "onesided": True, "inverse": True}),
+    ("non_max_suppression", [random(2, 5, 4), random(2, 3, 5)], {"most": 2}),
+    ("roi_align", [IMAGE, np.float32([[0, 0, 3, 3]]), np.int64([1])], {"size": (2, 3)}),
+    ("grid_sample", [IMAGE, random(2, 3, 2, 2)], {"mode": "cubic"}),
+    ("grid_sample", [IMAGE, random(2, 3, 2, 2)], {"padding": "reflection", "align": "corners"}),
+    ("col2im", [random(1, 8, 6)], {"image": (3, 4), "block": (2, 2), "strides": (1, 1), "dilations": (1, 1),
+                                   "padding": ((0, 0), (0, 0))}),
+    ("decode_image", [np.frombuffer(b"P5 2 1 255\n\0\1", np.uint8)], {"format": "Grayscale"}),
     ("random_normal", [], {"shape": (2, 3), "dtype": "f16"}), ("random_uniform", [], {"shape": (2, 0)}),
 ]  # fmt: skip
 

@@ -119,7 +119,7 @@ class Part:
 
     def windows(self, source: Array, spatial: Sequence[int]) -> Array:
         """The elements that meet each tap, as a view (N, *spatial, *K, C) of source (N, *S, C)."""
-        return _windows(source, spatial, self.taps, self.strides, self.dilations)
+        return windows_of(source, spatial, self.taps, self.strides, self.dilations)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _phases(kernel: int, size: int, stride: int, dilation: int, before: int) -> 
     return found
 
 
-def _windows(
+def windows_of(
     source: Array, spatial: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> Array:
     """A view (N, *spatial, *kernel, *rest) of source (N, *S, *rest): what each tap meets at each place."""
@@ -194,7 +194,7 @@ def _bind(
     layer = Layer(bias, residual, activation, out, scratch)
     steps: list[Step] = []
     bound: list[Apply] = []
-    for images, source, copies in _sources(x, padding, layer.dtype, scratch):
+    for images, source, copies in padded_sources(x, padding, layer.dtype, scratch):
         sources = [_inside(source, [slice(start, None) for start in part.origin]) for part in parts]
         targets = [_inside(out[images], part.place) for part in parts]
         if not bound:
@@ -205,7 +205,7 @@ def _bind(
     return layer.prologue + steps
 
 
-def _sources(
+def padded_sources(
     x: Array, padding: tuple[tuple[int, int], ...], dtype: np.dtype[Any], scratch: Scratch
 ) -> Iterator[tuple[slice, Array, list[Step]]]:
     """Groups of images: which, the padded array in the dtype of computing, and the steps that make it."""
@@ -297,7 +297,7 @@ class Layer(Memory):
 # ---- algorithms ----------------------------------------------------------------------------------------------
 
 
-def _is_depthwise(part: Part, source: Array, out: Array) -> bool:
+def is_depthwise(part: Part, source: Array, out: Array) -> bool:
     channels, groups, outs = part.weights.shape[-3:]
     return bool(channels == 1 and groups > 1 and outs <= 4)
 
@@ -324,8 +324,8 @@ def _depthwise(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
         return [partial(np.einsum, formula, given, tile[..., : given.shape[-1]], out=rows)]
 
     def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
-        rows, steps = _rows_by_tap(part, source, spatial[-1], outs, layer)
-        windows = _windows(rows, spatial[:-1], part.taps[:-1], part.strides[:-1], part.dilations[:-1])
+        rows, steps = rows_by_tap(part, source, spatial[-1], outs, layer)
+        windows = windows_of(rows, spatial[:-1], part.taps[:-1], part.strides[:-1], part.dilations[:-1])
         for block in blocks(out.shape[:-1], max(width, limit)):
             *over, along = block
             given = windows[tuple(over)][..., along.start * channels : along.stop * channels]
@@ -335,7 +335,7 @@ def _depthwise(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
     return apply
 
 
-def _rows_by_tap(part: Part, source: Array, width: int, outs: int, layer: Layer) -> tuple[Array, list[Step]]:
+def rows_by_tap(part: Part, source: Array, width: int, outs: int, layer: Memory) -> tuple[Array, list[Step]]:
     """(N, *S[:-1], K, width·C·outs): what each tap of the last axis meets, in a row, each channel `outs` times."""
     windows = np.moveaxis(
         as_strided(
@@ -362,10 +362,10 @@ def _rows_by_tap(part: Part, source: Array, width: int, outs: int, layer: Layer)
 
 
 def _is_matrix(part: Part, source: Array, out: Array) -> bool:
-    return part.weights.shape[-2] == 1 and _matrix(part, source, out) is not None
+    return part.weights.shape[-2] == 1 and window_matrix(part, source, out) is not None
 
 
-def _matrix(part: Part, source: Array, out: Array) -> Array | None:
+def window_matrix(part: Part, source: Array, out: Array) -> Array | None:
     """The windows as rows of a matrix that BLAS can read in place, if they are: 1×1, or a kernel as large as x."""
     windows = part.windows(source, out.shape[1:-1])
     rows, columns = prod(out.shape[:-1]), prod(part.weights.shape[:-2])
@@ -387,7 +387,7 @@ def _in_place(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
         return [partial(np.matmul, given.reshape(len(out), len(weights), copy=False), weights, out=out)]
 
     def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
-        matrix = _matrix(part, source, out)
+        matrix = window_matrix(part, source, out)
         assert matrix is not None
         by_place = matrix.reshape(*out.shape[:-1], len(weights), copy=False)
         steps: list[Step] = []
@@ -405,7 +405,7 @@ def _always(part: Part, source: Array, out: Array) -> bool:
 def _patches(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
     """Copy the windows of a block into a matrix for each group, (G, rows, taps·C/G), and multiply."""
     channels, groups, _ = part.weights.shape[-3:]
-    merged = max((q for q in range(1, groups + 1) if groups % q == 0 and q * channels <= GROUP_CHANNELS), default=1)
+    merged = merged_groups(channels, groups)
     weights = _packed_weights(part, merged, layer)
     groups, depth, outs = weights.shape
     limit = max(BLOCK_ROWS, BLOCK_BYTES // max(1, groups * depth * weights.itemsize))
@@ -428,6 +428,11 @@ def _patches(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
     return apply
 
 
+def merged_groups(channels: int, groups: int) -> int:
+    """How many groups of few channels are computed as one, which is faster though most products are with 0."""
+    return max((q for q in range(1, groups + 1) if groups % q == 0 and q * channels <= GROUP_CHANNELS), default=1)
+
+
 def _packed_weights(part: Part, merged: int, layer: Layer) -> Array:
     """Weights (*K, C/G, G, O/G) as (G', taps·C/G', O/G') where G' = G / merged, with zeros between merged groups."""
     channels, groups, outs = part.weights.shape[-3:]
@@ -448,7 +453,7 @@ def _packed_weights(part: Part, merged: int, layer: Layer) -> Array:
 
 # The first row that fits is used.
 ALGORITHMS: tuple[tuple[Callable[..., bool], Callable[..., Apply]], ...] = (
-    (_is_depthwise, _depthwise),
+    (is_depthwise, _depthwise),
     (_is_matrix, _in_place),
     (_always, _patches),
 )

@@ -634,6 +634,11 @@ def cast(x: Array, *, to: DType, out: Array, scratch: Scratch) -> Step:
     return partial(np.copyto, out, x, casting="unsafe")
 
 
+@kernel
+def bit_cast(x: Array, *, to: DType, out: Array, scratch: Scratch) -> Step:
+    return partial(np.copyto, out.view(x.dtype), x)
+
+
 def _text(value: Any) -> str:
     """A number as ONNX Cast writes it: the shortest digits that tell it; NaN, INF, -INF; booleans as 1 and 0."""
     if isinstance(value, np.bool_):

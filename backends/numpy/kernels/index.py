@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 
 from ....errors import RunError
 from ..registry import Array, Scratch, Step, function, is_constant, kernel
+from .rows import wide_dtype
 
+SCATTER_BLOCK = 1 << 16  # elements added at a time: their places are eight bytes each
 PARTITION_LENGTH = 512  # of an axis from which on a partition is faster than sorting it all
 
 
@@ -126,10 +129,33 @@ def scatter_elements(x: Array, indices: Array, updates: Array, *, axis: int, red
 
 
 @function
-def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: str) -> Array:
+def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: str, batch_dims: int) -> Array:
     out = x.copy()
-    _COMBINE[reduction](out, _nd_places(x.shape, indices, 0, "scatter_nd"), updates)
+    _COMBINE[reduction](out, _nd_places(x.shape, indices, batch_dims, "scatter_nd"), updates)
     return out
+
+
+@kernel
+def scatter_rows(updates: Array, indices: Array, *, size: int, axis: int, out: Array, scratch: Scratch) -> list[Step]:
+    """Sums in at least float32, rows first.  np.add.at on flat arrays is several times faster than on rows."""
+    a = axis % out.ndim
+    lead, inner = updates.shape[:a], updates.shape[a + indices.ndim :]
+    rows, width = indices.size, math.prod(lead) * math.prod(inner)
+    wide = wide_dtype(out.dtype)
+    direct = a == 0 and out.dtype == wide and out.flags.c_contiguous
+    target = out.reshape(size, width, copy=False) if direct else scratch((size, width), wide)
+    delivered = np.moveaxis(target.reshape(size, *lead, *inner), 0, a)
+
+    def add() -> None:
+        ordered = np.moveaxis(updates.reshape(*lead, rows, *inner), a, 0).reshape(rows, width).astype(wide, copy=False)
+        places = places_of(indices, size, "scatter_rows").reshape(rows)
+        step = max(1, SCATTER_BLOCK // max(width, 1))
+        for i in range(0, rows, step):
+            flat = places[i : i + step, None] * width + np.arange(width)
+            np.add.at(target.reshape(-1), flat.reshape(-1), ordered[i : i + step].reshape(-1))
+
+    steps: list[Step] = [partial(target.fill, 0), add]
+    return steps if direct else [*steps, partial(np.copyto, out, delivered, casting="unsafe")]
 
 
 @kernel

@@ -10,9 +10,9 @@ import numpy as np
 
 from ....ir.attributes import LINEAR, Activation
 from ....ir.ops.linalg import _letters as spelled_terms
-from ..registry import Array, Scratch, Step, is_constant, kernel
+from ..registry import Array, Scratch, Step, function, is_constant, kernel
 from .elementwise import activate
-from .rows import Row, as_matrix, converted, packed
+from .rows import Row, as_matrix, converted, packed, wide_dtype
 
 CHUNK_BYTES = 1 << 21  # of the result: smaller ones cost the product more than they save the epilogue
 CHUNK_ROWS = 192  # products of fewer rows are slow
@@ -250,3 +250,8 @@ def _matrices(x: Array, term: str, batch: str, rows: str, columns: str, steps: l
     except ValueError:
         return packed(ordered, x.dtype, steps, scratch).reshape(shape)
     return matrices if _blas_layout(matrices) else packed(matrices, x.dtype, steps, scratch)
+
+
+@function
+def det(x: Array) -> Array:
+    return np.asarray(np.linalg.det(x.astype(wide_dtype(x.dtype), copy=False))).astype(x.dtype)

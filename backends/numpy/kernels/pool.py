@@ -18,6 +18,8 @@ import numpy as np
 from ..registry import Array, Scratch, Step, kernel
 from .memory import Block, Memory, blocks, compute_dtype
 
+Pairs = tuple[tuple[int, int], ...]
+
 BLOCK_BYTES = 1 << 18  # input of a block
 
 
@@ -28,7 +30,7 @@ def max_pool(
     window: tuple[int, ...],
     strides: tuple[int, ...],
     dilations: tuple[int, ...],
-    padding: tuple[tuple[int, int], ...],
+    padding: Pairs,
     ceil_mode: bool,
     out: Array,
     scratch: Scratch,
@@ -37,7 +39,7 @@ def max_pool(
 
     x (N, *S, C), out (N, *S_out, C).  Padding is the lowest value of the dtype, -inf for floats.
     """
-    axes = _axes(x, out, window, strides, dilations, padding)
+    axes = axes_of(x, out, window, strides, dilations, padding)
     return _reduced(x, out, axes, partial(np.maximum, dtype=x.dtype), _lowest(x.dtype), scratch)
 
 
@@ -48,7 +50,7 @@ def avg_pool(
     window: tuple[int, ...],
     strides: tuple[int, ...],
     dilations: tuple[int, ...],
-    padding: tuple[tuple[int, int], ...],
+    padding: Pairs,
     ceil_mode: bool,
     count_include_pad: bool,
     out: Array,
@@ -62,12 +64,8 @@ def avg_pool(
     if out.size == 0:
         return []
     dtype = compute_dtype(out.dtype)
-    axes = _axes(x, out, window, strides, dilations, padding)
-    counted = [axis.counts(*pads) if count_include_pad else axis.counts(0, 0) for axis, pads in zip(axes, padding)]
-    counts = reduce(np.multiply.outer, counted)
-    factors = np.divide(1, counts, out=np.zeros(counts.shape), where=counts > 0).astype(dtype)[..., np.newaxis]
-    if np.all(factors == factors.flat[:1]):
-        factors = np.broadcast_to(factors.flat[:1], factors.shape)
+    axes = axes_of(x, out, window, strides, dilations, padding)
+    factors = mean_factors(axes, padding, count_include_pad, dtype)
     sums = out if out.dtype == dtype else scratch(out.shape, dtype)
 
     def scale(block: Block) -> list[Step]:
@@ -87,6 +85,11 @@ class Axis:
     stride: int
     dilation: int
     before: int
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether an element may be met from several places."""
+        return self.stride <= (self.window - 1) * self.dilation
 
     @property
     def trivial(self) -> bool:
@@ -113,16 +116,26 @@ class Axis:
         return counts
 
 
-def _axes(
+def mean_factors(axes: list[Axis], padding: Pairs, count_include_pad: bool, dtype: np.dtype[Any]) -> Array:
+    """(*S_out, 1): 1 / how many elements each window counts, 0 where there are none."""
+    counted = [axis.counts(*pads) if count_include_pad else axis.counts(0, 0) for axis, pads in zip(axes, padding)]
+    counts = reduce(np.multiply.outer, counted)
+    factors = np.divide(1, counts, out=np.zeros(counts.shape), where=counts > 0).astype(dtype)[..., np.newaxis]
+    if np.all(factors == factors.flat[:1]):
+        factors = np.broadcast_to(factors.flat[:1], factors.shape)
+    return factors
+
+
+def axes_of(
     x: Array,
     out: Array,
     window: tuple[int, ...],
     strides: tuple[int, ...],
     dilations: tuple[int, ...],
-    padding: tuple[tuple[int, int], ...],
+    padding: Pairs,
 ) -> list[Axis]:
     before = (pair[0] for pair in padding)
-    return [Axis(*axis) for axis in zip(x.shape[1:], out.shape[1:], window, strides, dilations, before)]
+    return [Axis(*axis) for axis in zip(x.shape[1:-1], out.shape[1:-1], window, strides, dilations, before)]
 
 
 def _lowest(dtype: np.dtype[Any]) -> Any:
@@ -172,7 +185,7 @@ def _reduced_axis(
     places = out.shape[axis]
     for start, stop, element in along.taps(first, places):
         met = slice(element, element + (stop - start - 1) * along.stride + 1, along.stride)
-        source, target = _at(x, axis, met), _at(out, axis, slice(start, stop))
+        source, target = part_of(x, axis, met), part_of(out, axis, slice(start, stop))
         (whole if stop - start == places else parts).append((source, target))
     steps: list[Step] = []
     if len(whole) > 1:
@@ -186,5 +199,5 @@ def _reduced_axis(
     return steps
 
 
-def _at(array: Array, axis: int, where: slice) -> Array:
+def part_of(array: Array, axis: int, where: slice) -> Array:
     return array[(slice(None),) * axis + (where,)]

@@ -276,19 +276,14 @@ class Layer(Memory):
         steps = self.initial(h0, h)
         x = self._x_to_compute(steps)
         keep, skip = self._masks(steps)
-        step_bytes = weights.shape[1] * self.directions * self.batch * self.dtype.itemsize
-        chunk = max(1, min(self.length, PROJECTED_BYTES // max(1, step_bytes)))
-        products = self._scratch((chunk, self.directions, weights.shape[1], self.batch), self.dtype)
+        parts = self.parts(weights.shape[1])
+        products = self._scratch((self.longest(parts), self.directions, weights.shape[1], self.batch), self.dtype)
         places = 2 if y is None else self.length  # h of each step; two places in turn are enough if nobody asks
         sequence = self._scratch((places, *h.shape), self.dtype)
 
-        for start in range(0, self.length, chunk):
-            stop = min(start + chunk, self.length)
+        for start, stop in parts:
             projected = products[: stop - start]
-            for d in range(self.directions):
-                steps += self._projection(self._ordered(x, d)[:, start:stop], weights[d], projected[:, d])
-            for rows, bias in biases:
-                steps.append(partial(np.add, projected[:, :, rows], bias, projected[:, :, rows]))
+            steps += self.projected(x, weights, biases, start, stop, projected)
             for s in range(start, stop):
                 new = sequence[s % places]
                 steps += cell(projected[s - start], h, new, None if keep is None else keep[s])
@@ -303,6 +298,25 @@ class Layer(Memory):
         steps += self.final(h, last)
         if y is not None and self._mask is not None and (zero_masked or h0 is not None):
             steps.append(partial(self._clear, y, self._mask, zero_masked))
+        return steps
+
+    def parts(self, rows: int) -> list[tuple[int, int]]:
+        """Runs of steps (start, stop); `rows` numbers for every direction, sequence and step of a run stay in cache."""
+        step_bytes = rows * self.directions * self.batch * self.dtype.itemsize
+        count = max(1, min(self.length, PROJECTED_BYTES // max(1, step_bytes)))
+        return [(start, min(start + count, self.length)) for start in range(0, self.length, count)]
+
+    def longest(self, parts: list[tuple[int, int]]) -> int:
+        """The length of the longest run."""
+        return max((stop - start for start, stop in parts), default=0)
+
+    def projected(self, x: Array, weights: Array, biases: Biases, start: int, stop: int, out: Array) -> list[Step]:
+        """out (steps, D, rows, N) = the products of some steps of x with the weights, plus biases."""
+        steps: list[Step] = []
+        for d in range(self.directions):
+            steps += self._projection(self._ordered(x, d)[:, start:stop], weights[d], out[:, d])
+        for rows, bias in biases:
+            steps.append(partial(np.add, out[:, :, rows], bias, out[:, :, rows]))
         return steps
 
     def _ordered(self, sequence: Array, d: int) -> Array:

@@ -159,6 +159,15 @@ for _name, (_build, _floating) in _REDUCTIONS.items():
     kernel(partial(_bind, _build, _floating), _name)
 
 
+@kernel
+def sum_like(x: Array, like: Array, *, out: Array, scratch: Scratch) -> list[Step]:
+    """The sum over the axes that `like` lacks, and those that it has with size 1 alone."""
+    extra = x.ndim - like.ndim
+    axes = tuple(i for i, n in enumerate(x.shape) if i < extra or (like.shape[i - extra] == 1 and n != 1))
+    kept = out.reshape((1,) * extra + out.shape, copy=False)
+    return _bind(_sum, False, x, axes=axes, keepdims=True, out=kept, scratch=scratch)
+
+
 # ---- places of extremes --------------------------------------------------------------------------------------
 
 

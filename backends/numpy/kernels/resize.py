@@ -141,34 +141,98 @@ def resize(
     """Axis after axis, the one that shrinks most first; axes that stay as they are cost nothing."""
     if out.size == 0:
         return []
+    wanted = _axes(x.shape, out.shape, axes, scales, roi)
+    tables = partial(
+        _table, mode=mode, coordinates=coordinates, nearest=nearest, coefficient=cubic_coefficient,
+        exclude=exclude_outside, fraction_steps=fraction_steps, antialias=antialias,
+    )  # fmt: skip
+    changed = [a for a in wanted if not np.array_equal(a.coordinates(coordinates), np.arange(a.old))]
+    order = sorted(changed, key=lambda a: a.new / a.old)
+    steps = _by_axis(x, [(a.axis, *tables(a)) for a in order], mode == "nearest", out, scratch)
+    if coordinates == "tf_crop_and_resize":
+        steps += _extrapolated(wanted, extrapolation, out)
+    return steps
+
+
+@kernel
+def resize_grad(
+    g: Array, *, sizes: Sequence[int], axes: Sequence[int], scales: Sequence[float], mode: str, coordinates: str,
+    nearest: str, cubic_coefficient: float, exclude_outside: bool, fraction_steps: int, antialias: bool,
+    extrapolation: float, roi: Sequence[float], out: Array, scratch: Scratch,
+) -> list[Step]:  # fmt: skip
+    """The same axes with the transposed tables; nothing comes back from places that were extrapolated."""
+    if out.size == 0 or g.size == 0:
+        return [partial(out.fill, 0)]
+    tables = []
+    for axis in _axes(out.shape, g.shape, axes, scales, roi):
+        where = axis.coordinates(coordinates)
+        outside = (where < 0) | (where > axis.old - 1) if coordinates == "tf_crop_and_resize" else where != where
+        if outside.any() or not np.array_equal(where, np.arange(axis.old)):
+            places, weights = _table(
+                axis, mode, coordinates, nearest, cubic_coefficient, exclude_outside, fraction_steps, antialias
+            )
+            weights = np.where(outside[:, None], 0.0, weights)
+            tables.append((axis.axis, *_transposed(places, weights, axis.old)))
+    return _by_axis(g, sorted(tables, key=lambda t: len(t[1]) / g.shape[t[0]]), False, out, scratch)
+
+
+def _axes(
+    old: Sequence[int], new: Sequence[int], axes: Sequence[int], scales: Sequence[float], roi: Sequence[float]
+) -> list[Axis]:
     count = len(axes)
     given: Sequence[float | None] = scales or [None] * count
     regions = list(zip(roi[:count], roi[count:])) or [(0.0, 1.0)] * count
-    wanted = [
-        Axis(a % x.ndim, x.shape[a], new, scale, region) for a, new, scale, region in zip(axes, sizes, given, regions)
-    ]
+    return [Axis(a % len(old), old[a], new[a], scale, region) for a, scale, region in zip(axes, given, regions)]
+
+
+def _table(
+    axis: Axis, mode: str, coordinates: str, nearest: str, coefficient: float, exclude: bool, fraction_steps: int,
+    antialias: bool,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Places and weights (new, taps) of one axis."""
+    where = axis.coordinates(coordinates)
+    if mode == "nearest":
+        places = np.clip(_nearest(where, nearest), 0, axis.old - 1).astype(np.intp)[:, None]
+        return places, np.ones(places.shape)
+    return _taps(axis, _stepped(where, fraction_steps), mode, coefficient, antialias, exclude)
+
+
+def _transposed(places: Array, weights: Array, old: int) -> tuple[Array, Array]:
+    """The table (old, taps') of the adjoint: for each element of x all places that it goes to, with their weights.
+
+    Rows are filled up with weights of 0.
+    """
+    element, weight = places.reshape(-1), weights.reshape(-1)
+    order = np.flatnonzero(weight)
+    order = order[np.argsort(element[order], kind="stable")]
+    element, counts = element[order], np.bincount(element[order], minlength=old)
+    starts = np.cumsum(counts) - counts
+    column = np.arange(len(order)) - starts[element]
+    back = np.zeros((old, max(1, counts.max(initial=0))), np.intp)
+    back[:] = np.where(counts > 0, (order // places.shape[1])[np.minimum(starts, len(order) - 1)], 0)[:, None]
+    factors = np.zeros(back.shape)
+    back[element, column], factors[element, column] = order // places.shape[1], weight[order]
+    return back, factors
+
+
+def _by_axis(
+    x: Array, tables: Sequence[tuple[int, Array, Array]], plain: bool, out: Array, scratch: Scratch
+) -> list[Step]:
+    """Steps that apply tables (axis, places, weights) one after the other; `plain` ones have one tap of weight 1."""
     steps: list[Step] = []
     current = x
-    changed = [a for a in wanted if not np.array_equal(a.coordinates(coordinates), np.arange(a.old))]
-    order = sorted(changed, key=lambda a: a.new / a.old)
-    for axis in order:
-        where = axis.coordinates(coordinates)
-        shape = (*current.shape[: axis.axis], axis.new, *current.shape[axis.axis + 1 :])
-        dtype = x.dtype if mode == "nearest" else compute_dtype(x.dtype)
+    for i, (axis, places, weights) in enumerate(tables, 1):
+        shape = (*current.shape[:axis], len(places), *current.shape[axis + 1 :])
+        dtype = x.dtype if plain else compute_dtype(x.dtype)
         direct = shape == out.shape and dtype == out.dtype and out.flags.c_contiguous
-        into = out if direct and axis is order[-1] else scratch(shape, dtype)
-        if mode == "nearest":
-            places = np.clip(_nearest(where, nearest), 0, axis.old - 1).astype(np.intp)
-            steps += _take(current, axis.axis, places, into, scratch)
+        into = out if direct and i == len(tables) else scratch(shape, dtype)
+        if plain:
+            steps += _take(current, axis, places[:, 0].copy(), into, scratch)
         else:
-            where = _stepped(where, fraction_steps)
-            places, weights = _taps(axis, where, mode, cubic_coefficient, antialias, exclude_outside)
-            steps += _weighted(current, axis.axis, places, weights, into, scratch)
+            steps += _weighted(current, axis, places, weights, into, scratch)
         current = into
     if current is not out:
         steps.append(partial(np.copyto, out, current, casting="unsafe"))
-    if coordinates == "tf_crop_and_resize":
-        steps += _extrapolated(wanted, extrapolation, out)
     return steps
 
 

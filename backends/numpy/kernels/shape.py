@@ -58,6 +58,15 @@ def slice_(x: Array, *, starts: Ints, ends: Ints, axes: Ints | None, steps: Ints
     return x[python_slices(x.ndim, starts, ends, axes, steps)]
 
 
+@kernel
+def unslice(
+    x: Array, *, shape: Ints, starts: Ints, ends: Ints, axes: Ints | None, steps: Ints | None, out: Array,
+    scratch: Scratch,
+) -> list[Step]:  # fmt: skip
+    place = out[python_slices(out.ndim, starts, ends, axes, steps)]
+    return [partial(out.fill, 0), partial(np.copyto, place, x)]
+
+
 # ---- copies --------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ....ir.graph import Var
+from ....ir.op import axis_of
 from ....ir.types import i64
 from ..lowering import Lowering
 from ..registry import onnx
@@ -37,6 +38,33 @@ def scatter_elements(
 @onnx("ScatterND")
 def scatter_nd(b: Lowering, data: Var, indices: Var, updates: Var, *, reduction: str = "none") -> Var:
     return b.scatter_nd(data, indices, updates, reduction=reduction)
+
+
+@onnx("TensorScatter", since=24)
+def tensor_scatter(
+    b: Lowering, past_cache: Var, update: Var, write_indices: Var | None = None, *, axis: int = -2,
+    mode: str = "linear",
+) -> Var:  # fmt: skip
+    """A cache (batch, ..., places, ...) with an update written from a place on, another one for each of the batch.
+
+    circular: behind the last place follows the first.
+    """
+    if mode not in ("linear", "circular"):
+        raise b.refuse(f"mode {mode!r}")
+    rank = len(past_cache.shape)
+    chosen = axis_of(axis, rank)
+    perm = (0, chosen, *(i for i in range(1, rank) if i != chosen))
+    cache, new = b.transpose(past_cache, perm=perm), b.transpose(update, perm=perm)
+    count, size = (b.gather(b.shape(v), np.int64(1)) for v in (new, cache))
+    places = b.unsqueeze(b.range(np.int64(0), count, np.int64(1)), axes=(0,))
+    if write_indices is not None:
+        places = b.add(places, b.unsqueeze(write_indices, axes=(1,)))
+    else:
+        places = b.expand(places, shape=b.vector((b.dim(new, 0), 1)))
+    if mode == "circular":
+        places = b.mod(places, size)
+    written = b.scatter_nd(cache, b.unsqueeze(places, axes=(2,)), new, batch_dims=1)
+    return b.transpose(written, perm=tuple(perm.index(i) for i in range(rank)))
 
 
 @onnx("OneHot")

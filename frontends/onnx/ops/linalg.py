@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ....ir.graph import Var
-from ....ir.types import i32
 from ..lowering import Lowering
 from ..registry import onnx
 
@@ -44,15 +43,6 @@ def einsum(b: Lowering, *Inputs: Var, equation: str) -> Var:
     return b.einsum(*Inputs, equation=equation)
 
 
-@onnx("MatMulInteger")
-def matmul_integer(
-    b: Lowering, A: Var, B: Var, a_zero_point: Var | None = None, b_zero_point: Var | None = None
-) -> Var:
-    """(A - a_zero_point) @ (B - b_zero_point) in 32-bit integers; zero points: one, or one a row of A, column of B."""
-    left, right = b.cast(A, to=i32), b.cast(B, to=i32)
-    if a_zero_point is not None:
-        zero = b.cast(a_zero_point, to=i32)
-        left = b.sub(left, b.unsqueeze(zero, axes=(-1,)) if len(zero.shape) == 1 and zero.shape != (1,) else zero)
-    if b_zero_point is not None:
-        right = b.sub(right, b.cast(b_zero_point, to=i32))
-    return b.matmul(left, right)
+@onnx("Det", since=11)
+def det(b: Lowering, X: Var) -> Var:
+    return b.det(X)

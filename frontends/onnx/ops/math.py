@@ -10,7 +10,7 @@ import numpy as np
 
 from ....errors import GraphError
 from ....ir.graph import Var
-from ....ir.types import DType
+from ....ir.types import DType, f32
 from ..lowering import Lowering
 from ..protos import elem_type
 from ..registry import onnx
@@ -123,9 +123,27 @@ LARGEST = {"f8e4m3fn": 448.0, "f8e4m3fnuz": 240.0, "f8e5m2": 57344.0, "f8e5m2fnu
 @onnx("Cast", since=6)
 def cast(b: Lowering, input: Var, *, to: int, saturate: int = 1, round_mode: str = "up") -> Var:
     target = elem_type(to)
-    if target.name == "f8e8m0":
-        raise b.refuse(f"to {target}")
+    if target.name == "f8e8m0" and target is not input.tensor.dtype:
+        return _power_of_two(b, b.cast(input, to=f32), target, saturate, round_mode)
     return _cast(b, input, target, saturate)
+
+
+def _power_of_two(b: Lowering, x: Var, target: DType, saturate: int, round_mode: str) -> Var:
+    """The exponent of a float32 alone, which is all that f8e8m0 has; the sign is dropped, infinity becomes NaN."""
+    bits = b.bit_cast(x, to="u32")
+    exponent = b.bit_and(b.shift_right(bits, 23), 0xFF)
+    if round_mode == "up":
+        rounded = b.greater(b.bit_and(bits, 0x7FFFFF), 0)
+    elif round_mode == "nearest":  # a half goes up
+        beyond = b.logical_or(b.greater(b.bit_and(bits, 0x3FFFFF), 0), b.greater(exponent, 0))
+        rounded = b.logical_and(b.greater(b.bit_and(bits, 0x400000), 0), beyond)
+    elif round_mode == "down":
+        rounded = b.constant(False)
+    else:
+        raise b.refuse(f"round_mode is {round_mode!r}")
+    finite = b.minimum(b.add(exponent, b.cast(rounded, to="u32")), 0xFE if saturate else 0xFF)
+    whole = b.where(b.equal(exponent, 0xFF), exponent, finite)
+    return b.bit_cast(b.cast(whole, to="u8"), to=target)  # type: ignore[no-any-return]
 
 
 def _cast(b: Lowering, x: Var, target: DType, saturate: int) -> Var:
@@ -135,6 +153,11 @@ def _cast(b: Lowering, x: Var, target: DType, saturate: int) -> Var:
     if saturate and target.name.startswith("f8") and x.tensor.dtype.is_float:
         x = b.clip(x, low=-LARGEST[target.name], high=LARGEST[target.name])
     return b.cast(x, to=target)  # type: ignore[no-any-return]
+
+
+@onnx("BitCast", since=26)
+def bit_cast(b: Lowering, input: Var, *, to: int) -> Var:
+    return b.bit_cast(input, to=elem_type(to))
 
 
 @onnx("CastLike")

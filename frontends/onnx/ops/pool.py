@@ -13,7 +13,7 @@ from ....ir.dims import Dim
 from ....ir.graph import Var
 from ....ir.op import axis_of
 from ....ir.ops.conv import effective, window_places
-from ....ir.types import f32, i64
+from ....ir.types import f32, f64, i64
 from ..lowering import Lowering
 from ..registry import onnx
 from .conv import Ints, ones, padding
@@ -208,17 +208,21 @@ def resize(
     if sizes is None:
         raise b.refuse("neither scales nor sizes are given")
     if keep_aspect_ratio_policy != "stretch":
-        return _keeping_ratio(b, X, chosen, b.numbers(sizes, "sizes"), keep_aspect_ratio_policy, attrs)
+        return _keeping_ratio(b, X, chosen, sizes, keep_aspect_ratio_policy, attrs)
     return _resize(b, X, chosen, None, _listed(b, sizes), attrs)
 
 
-def _keeping_ratio(b: Lowering, X: Var, axes: list[int], sizes: Any, policy: str, attrs: dict[str, Any]) -> Var:
+def _keeping_ratio(b: Lowering, X: Var, axes: list[int], sizes: Var, policy: str, attrs: dict[str, Any]) -> Var:
     """One scale for all axes, so that nothing is larger, or smaller, than `sizes`."""
-    old = [X.shape[a] for a in axes]
-    if not dims.is_number(old):
-        raise b.refuse(f"{policy} for an input of unknown size", "declare the shapes of the model's inputs")
-    scale = {"not_larger": min, "not_smaller": max}[policy](s / d for s, d in zip(sizes, old))
-    return _resize(b, X, axes, [scale] * len(axes), [int(np.floor(scale * d + 0.5)) for d in old], attrs)
+    old, new = [X.shape[a] for a in axes], b.known(sizes)
+    if new is not None and dims.is_number((*old, *new)):
+        scale = {"not_larger": min, "not_smaller": max}[policy](s / d for s, d in zip(new, old))  # type: ignore
+        return _resize(b, X, axes, [scale] * len(axes), [int(np.floor(scale * d + 0.5)) for d in old], attrs)
+    before = b.cast(b.gather(b.shape(X), np.array(axes, np.int64)), to=f64)
+    ratios = b.div(b.cast(sizes, to=f64), before)
+    scale = (b.reduce_min if policy == "not_larger" else b.reduce_max)(ratios, keepdims=True)
+    target = b.cast(b.floor(b.add(b.mul(before, scale), 0.5)), to=i64)
+    return _resize(b, X, axes, b.expand(scale, shape=(len(axes),)), target, attrs)
 
 
 def _resize(b: Lowering, X: Var, axes: list[int], scales: Any, sizes: Any, attrs: dict[str, Any]) -> Var:

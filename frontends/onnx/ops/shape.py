@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -114,12 +115,20 @@ def split(
 def _split(b: Lowering, x: Var, axis: int, sizes: Any, count: int) -> Sequence[Var]:
     """Without sizes: equal parts, the last one smaller if need be."""
     if sizes is None:
-        total = x.shape[axis_of(axis, len(x.shape))]
+        total = dims.UNKNOWN if x.tensor.shape is None else x.shape[axis_of(axis, len(x.shape))]
         part = dims.ceil_div(total, count)
         if not dims.known(part):
-            raise b.refuse(f"the size of axis {axis} is not known", "declare the shapes of the model's inputs")
+            return _split_at_run_time(b, x, axis, count)
         sizes = (*[part] * (count - 1), total - part * (count - 1))
     return b.split(x, axis=axis, sizes=sizes)  # type: ignore[no-any-return]
+
+
+def _split_at_run_time(b: Lowering, x: Var, axis: int, count: int) -> Sequence[Var]:
+    """Equal parts of an axis whose size only the run knows."""
+    total = b.gather(b.shape(x), np.array([axis], np.int64))
+    part = b.floor_div(b.add(total, count - 1), count)
+    edges = [b.minimum(b.mul(part, i), total) for i in range(count + 1)]
+    return [b.slice(x, starts=low, ends=high, axes=(axis,)) for low, high in pairwise(edges)]
 
 
 @onnx("Slice", since=1)
@@ -146,6 +155,8 @@ def pad(
 ) -> Var:  # fmt: skip
     if constant_value is not None and constant_value.shape:
         constant_value = b.reshape(constant_value, shape=())
+    if axes is not None and b.known(axes) is None:
+        pads, axes = _pads_of_all_axes(b, data, pads, axes), None
     entries, chosen = b.known(pads), None if axes is None else b.numbers(axes, "axes")
     if entries is None:
         return _pad_at_run_time(b, data, pads, chosen, mode, constant_value)
@@ -161,6 +172,15 @@ def _pad(b: Lowering, x: Var, pads: Sequence[Dim], axes: Sequence[int] | None, m
     for i, axis in enumerate(chosen):
         pairs[axis] = (pads[i], pads[i + len(chosen)])
     return b.pad(x, value if mode == "constant" else None, pads=pairs, mode=mode)  # type: ignore[no-any-return]
+
+
+def _pads_of_all_axes(b: Lowering, x: Var, pads: Var, axes: Var) -> Var:
+    """Pads for axes that only the run knows, as pads for all axes."""
+    rank = len(x.shape)
+    none, places = np.zeros(rank, np.int64), b.mod(b.cast(axes, to=i64), np.int64(rank))
+    halves = b.reshape(b.cast(pads, to=i64), shape=(2, -1))
+    before, after = (b.scatter_elements(none, places, b.gather(halves, np.int64(i))) for i in (0, 1))
+    return b.concat(before, after, axis=0)  # type: ignore[no-any-return]
 
 
 def _pad_at_run_time(b: Lowering, x: Var, pads: Var, axes: Sequence[int] | None, mode: str, value: Var | None) -> Var:

@@ -6,8 +6,9 @@
 
 A rule gets the builder, the operands (variadic ones as one list), the gradient of the result (a list with None for
 results that nobody reads, where the op has several), and by keyword those of the op's attributes that it names;
-`out` is the result itself.  It returns one gradient for each operand, None where there is none.  Broadcasting is
-undone, and gradients are summed, by the engine.
+`out` is the result itself.  An attribute whose annotation mentions `Var` may be one that is known at run time only.
+A rule returns one gradient for each operand, None where there is none.  Broadcasting and fused activations are undone,
+and gradients are summed, by the engine.
 """
 
 from __future__ import annotations
@@ -16,30 +17,75 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ....errors import UnsupportedError
 from ....ir.builder import Builder
 from ....ir.graph import Node, Var
 
 Gradients = Sequence[Var | None]
 RULES: dict[str, Callable[[Builder, Node, list[Var | None]], Gradients]] = {}
 
+_STEP = "constant between its steps"
+_TRUTH = "its result is no number"
+_PLACE = "its result is an integer"
+_TEXT = "its operand is text, or counted"
+_LISTS = "there are no gradients of lists of tensors"
+_TWICE = "recurrent layers have first derivatives only"
+_NO_RULE = "its derivative has no rule yet"
+_SOURCE = "its result does not depend on the elements of any operand"
 
-def rule(call: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
+# Ops through which no gradient flows, and why: their derivative is zero, or there is none, as in TensorFlow.
+NOT_DIFFERENTIABLE: dict[str, str] = {
+    **dict.fromkeys(("sign", "floor", "ceil", "round", "floor_div", "hardmax", "quantize"), _STEP),
+    **dict.fromkeys(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"), _TRUTH),
+    **dict.fromkeys(("is_nan", "is_inf"), _TRUTH),
+    **dict.fromkeys(("logical_and", "logical_or", "logical_xor", "logical_not", "reduce_any", "reduce_all"), _TRUTH),
+    **dict.fromkeys(("bit_and", "bit_or", "bit_xor", "bit_not", "shift_left", "shift_right"), _PLACE),
+    **dict.fromkeys(("argmax", "argmin", "max_pool_indices", "nonzero", "shape", "size", "sequence_length"), _PLACE),
+    **dict.fromkeys(("non_max_suppression", "decode_image"), _PLACE),
+    **dict.fromkeys(("eye", "random_normal", "random_uniform", "sequence_empty"), _SOURCE),
+    **dict.fromkeys(("string_normalizer", "string_concat", "string_split", "regex_full_match", "tf_idf"), _TEXT),
+    "bit_cast": "its result is other bits",
+    "stop_gradient": "that is its meaning",
+}  # fmt: skip
+
+# Ops that have a derivative which is not built: a gradient that comes to one of them is an error that says why.
+UNSUPPORTED: dict[str, str] = {
+    **dict.fromkeys(("sequence_construct", "sequence_at", "sequence_insert", "sequence_erase"), _LISTS),
+    **dict.fromkeys(("concat_from_sequence", "split_to_sequence"), _LISTS),
+    **dict.fromkeys(("lstm_grad", "gru_grad", "rnn_grad"), _TWICE),
+    **dict.fromkeys(("det", "dft", "roi_align", "grid_sample", "col2im"), _NO_RULE),
+    "dequantize": "the scales of quantised numbers are constants",
+}
+
+
+def rule(
+    call: Callable[..., Any], name: str | None = None, keywords: Sequence[str] | None = None
+) -> Callable[..., Any]:
     """Enter a rule into the table under its own name (a trailing underscore aside)."""
     key = name or call.__name__.rstrip("_")
     assert key not in RULES, f"the rule of {key} is there twice"
-    keywords = [p.name for p in inspect.signature(call).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    parameters = inspect.signature(call).parameters
+    if keywords is None:
+        keywords = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
+    at_run_time = {k for k in keywords if k in parameters and "Var" in str(parameters[k].annotation)}
 
     def apply(b: Builder, node: Node, above: list[Var | None]) -> Gradients:
         op = node.op
         operands: list[Any] = list(node.operands[: op.slots])
         if op.variadic:
             operands.append(list(node.operands[op.slots :]))
-        given = {k: (node.outputs if op.many else node.output) if k == "out" else node.attrs[k] for k in keywords}
-        result = call(b, *operands, above if op.many else above[0], **given)
+        values = {**node.attrs, **dict(zip(node.dynamic, node.inputs[len(node.operands) :]))}
+        values["out"] = node.outputs if op.many else node.output
+        for k in set(keywords) & set(node.dynamic) - at_run_time:
+            raise UnsupportedError(
+                f"the gradient of op {key} needs attribute {k}, which is known at run time only",
+                hint="give it as a constant",
+            )
+        result = call(b, *operands, above if op.many else above[0], **{k: values[k.rstrip("_")] for k in keywords})
         return list(result) if isinstance(result, (tuple, list)) else [result]
 
     RULES[key] = apply
     return call
 
 
-from . import elementwise, linalg, reduce, shape  # noqa: E402, F401 - fill the table
+from . import control, conv, elementwise, index, linalg, norm, pool, recurrent, reduce, shape  # noqa: E402, F401 - fill the table

@@ -1,0 +1,139 @@
+"""Boxes, regions and samples of images."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....ir.graph import Var
+from ....ir.types import f32
+from ..lowering import Lowering
+from ..registry import onnx
+from .conv import Ints, check_kernel, ones, pairs
+
+SAMPLE_MODES = {"bilinear": "linear", "bicubic": "cubic"}  # as opset 16 called them
+
+
+@onnx("NonMaxSuppression", since=10)
+def non_max_suppression(
+    b: Lowering, boxes: Var, scores: Var, max_output_boxes_per_class: Var | None = None,
+    iou_threshold: Var | None = None, score_threshold: Var | None = None, *, center_point_box: int = 0,
+) -> Var:  # fmt: skip
+    return b.non_max_suppression(
+        boxes,
+        scores,
+        most=0 if max_output_boxes_per_class is None else max_output_boxes_per_class,
+        iou_threshold=0.0 if iou_threshold is None else iou_threshold,
+        score_threshold=score_threshold,
+        centers=center_point_box,
+    )
+
+
+@onnx("ImageDecoder", since=20)
+def image_decoder(b: Lowering, encoded_stream: Var, *, pixel_format: str = "RGB") -> Var:
+    return b.decode_image(encoded_stream, format=pixel_format)
+
+
+@onnx("RoiAlign", since=10)
+def roi_align_whole_pixels(
+    b: Lowering, X: Var, rois: Var, batch_indices: Var, *, mode: str = "avg", output_height: int = 1,
+    output_width: int = 1, sampling_ratio: int = 0, spatial_scale: float = 1.0,
+) -> Var:  # fmt: skip
+    """Before opset 16, coordinates are not shifted by half a pixel."""
+    return roi_align(
+        b, X, rois, batch_indices, coordinate_transformation_mode="output_half_pixel", mode=mode,
+        output_height=output_height, output_width=output_width, sampling_ratio=sampling_ratio,
+        spatial_scale=spatial_scale,
+    )  # fmt: skip
+
+
+@onnx("RoiAlign", since=16)
+def roi_align(
+    b: Lowering, X: Var, rois: Var, batch_indices: Var, *, coordinate_transformation_mode: str = "half_pixel",
+    mode: str = "avg", output_height: int = 1, output_width: int = 1, sampling_ratio: int = 0,
+    spatial_scale: float = 1.0,
+) -> Var:  # fmt: skip
+    return b.roi_align(
+        X,
+        rois,
+        batch_indices,
+        size=(output_height, output_width),
+        scale=spatial_scale,
+        samples=sampling_ratio,
+        mode=mode,
+        half_pixel=coordinate_transformation_mode == "half_pixel",
+    )
+
+
+@onnx("GridSample", since=16)
+def grid_sample(
+    b: Lowering, X: Var, grid: Var, *, align_corners: int = 0, mode: str = "linear", padding_mode: str = "zeros"
+) -> Var:
+    align = "corners" if align_corners else "centers"
+    return b.grid_sample(X, grid, mode=SAMPLE_MODES.get(mode, mode), padding=padding_mode, align=align)
+
+
+@onnx("Col2Im", since=18)
+def col2im(
+    b: Lowering, input: Var, image_shape: Var, block_shape: Var, *, dilations: Ints | None = None,
+    pads: Ints | None = None, strides: Ints | None = None,
+) -> Var:  # fmt: skip
+    spatial = block_shape.shape[0]
+    if not isinstance(spatial, int):
+        raise b.refuse("the length of block_shape is not known")
+    return b.col2im(
+        input,
+        image=image_shape,
+        block=block_shape,
+        strides=ones(strides, spatial),
+        dilations=ones(dilations, spatial),
+        padding=pairs(pads, spatial),
+    )
+
+
+@onnx("DeformConv", since=19)
+def deform_conv(
+    b: Lowering, X: Var, W: Var, offset: Var, B: Var | None = None, mask: Var | None = None, *,
+    dilations: Ints | None = None, group: int = 1, kernel_shape: Ints | None = None, offset_group: int = 1,
+    pads: Ints | None = None, strides: Ints | None = None,
+) -> Var:  # fmt: skip
+    """A convolution whose kernel's points are moved by offsets (Dai et al. 2017): bilinear samples, then a product.
+
+    X: (N, C, H, W), W: (O, C / group, kh, kw), offset: (N, offset_group * kh * kw * 2, h, w), mask the same
+    without the 2.
+    """
+    check_kernel(kernel_shape, W.shape[2:])
+    if len(X.shape) != 4:
+        raise b.refuse(f"X has rank {len(X.shape)}, expected 4")
+    sizes = (*X.shape, *W.shape, *offset.shape)
+    if not all(isinstance(d, int) for d in sizes):
+        raise b.refuse("sizes are not known", "declare the shapes of the model's inputs")
+    n, c, high, wide, filters, _, kh, kw, _, _, h, w = (int(d) for d in sizes)  # type: ignore[call-overload]
+    points, parts = kh * kw, offset_group
+    base = _kernel_places((kh, kw), (h, w), ones(strides, 2), ones(dilations, 2), pairs(pads, 2))
+    moved = b.reshape(offset, shape=(n, parts, points, 2, h, w))
+    moved = b.transpose(b.cast(moved, to=f32), perm=(0, 1, 2, 4, 5, 3))
+    places = b.slice(b.add(moved, base), starts=(-1,), ends=(-(2**31),), axes=(5,), steps=(-1,))  # the last axis first
+    images = b.reshape(X, shape=(n * parts, c // parts, high, wide))
+    samples = b.grid_sample(
+        images, b.reshape(places, shape=(n * parts, points, h * w, 2)), mode="linear", padding="zeros", align="pixels"
+    )  # (n * parts, c / parts, points, h * w)
+    if mask is not None:
+        samples = b.mul(samples, b.reshape(mask, shape=(n * parts, 1, points, h * w)))
+    columns = b.reshape(samples, shape=(n, group, c // group * points, h * w))
+    weights = b.reshape(W, shape=(1, group, filters // group, c // group * points))
+    y = b.reshape(b.matmul(weights, columns), shape=(n, filters, h, w))
+    return y if B is None else b.add(y, b.reshape(B, shape=(-1, 1, 1)))
+
+
+def _kernel_places(
+    kernel: Ints, out: Ints, strides: Ints, dilations: Ints, padding: tuple[tuple[int, int], ...]
+) -> np.ndarray:
+    """The (y, x) at which the points of a kernel lie for each place of the result: (kh * kw, h, w, 2)."""
+    axes = [
+        np.arange(k)[:, None] * d + np.arange(o) * s - before
+        for k, o, s, d, (before, _) in zip(kernel, out, strides, dilations, padding)
+    ]
+    (kh, h), (kw, w) = (a.shape for a in axes)
+    y = np.broadcast_to(axes[0][:, None, :, None], (kh, kw, h, w))
+    x = np.broadcast_to(axes[1][None, :, None, :], (kh, kw, h, w))
+    return np.stack((y, x), -1).reshape(kh * kw, h, w, 2).astype(np.float32)

@@ -1,0 +1,88 @@
+"""What rules share: shapes which may be known in symbols or at run time only, and the undoing of broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Union
+
+import numpy as np
+
+from ...ir import dims
+from ...ir.builder import Builder
+from ...ir.dims import Dim
+from ...ir.graph import Var
+
+Entry = Union[Dim, Var]  # of a shape: known when the graph is built, or i64[1]
+
+
+def dim(b: Builder, x: Var, axis: int) -> Entry:
+    """A dimension of x: a number or symbols, or a value of the graph where nothing is known of it."""
+    d = x.shape[axis]
+    return d if dims.known(d) else b.gather(b.shape(x), np.array([axis]))
+
+
+def shape_of(b: Builder, x: Var) -> Any:
+    """The shape of x, fit for an attribute."""
+    shape = x.tensor.shape
+    return b.shape(x) if shape is None or not all(map(dims.known, shape)) else shape
+
+
+def vector(b: Builder, entries: Iterable[Entry]) -> Any:
+    """Dimensions as one attribute: a tuple, or a value where one of them is one."""
+    entries = list(entries)
+    if not any(isinstance(e, Var) for e in entries):
+        return tuple(entries)
+    parts = [e if isinstance(e, Var) else _as_value(b, e) for e in entries]
+    return b.concat(*parts, axis=0)
+
+
+def _as_value(b: Builder, d: Dim) -> Var:
+    """A known dimension as i64[1]."""
+    if isinstance(d, int):
+        return b.constant(np.array([d], np.int64))
+    return b.shape(b.fill(b.constant(np.int8(0)), shape=(d,)))
+
+
+def zero(b: Builder, like: Var) -> Var:
+    """0 in the dtype of another value."""
+    return b.constant(0, dtype=like.tensor.dtype.numpy)
+
+
+def full_like(b: Builder, like: Var, value: Any) -> Var:
+    """A tensor of one number with the dtype and shape of `like`."""
+    element = b.constant(np.array(value, like.tensor.dtype.numpy))
+    return b.fill(element, shape=shape_of(b, like)) if like.tensor.shape != () else element
+
+
+def gate(b: Builder, condition: Var, g: Var) -> Var:
+    """g where the condition holds, else 0."""
+    return b.where(condition, g, zero(b, g))
+
+
+def spread(b: Builder, x: Var, g: Var, axes: Sequence[int], keepdims: bool) -> Var:
+    """g, which belongs to a reduction of x over axes, so that it broadcasts against x."""
+    return g if keepdims or not axes else b.unsqueeze(g, axes=tuple(axes))
+
+
+def count(b: Builder, x: Var, axes: Sequence[int]) -> Var:
+    """The number of elements along axes, in the dtype of x."""
+    product = dims.product(x.shape[a] for a in axes)
+    if isinstance(product, int):
+        return b.constant(product, dtype=x.tensor.dtype.numpy)
+    return b.cast(b.reduce_prod(b.gather(b.shape(x), np.array(axes, np.int64))), to=x.tensor.dtype)
+
+
+def unbroadcast(b: Builder, g: Var, like: Var) -> Var:
+    """g summed over the axes along which `like` was broadcast; where that is known at run time only, then."""
+    shape, target = g.tensor.shape, like.tensor.shape
+    if shape is None or target is None:
+        return b.sum_like(g, like)
+    if shape == target and all(map(dims.known, shape)):
+        return g
+    extra = len(shape) - len(target)
+    if any(d not in (1, s) or not dims.known(d) for d, s in zip(target, shape[extra:])):
+        return b.sum_like(g, like)
+    wide = [i for i, (d, s) in enumerate(zip(target, shape[extra:])) if d == 1 and s != 1]
+    if extra:
+        g = b.reduce_sum(g, axes=tuple(range(extra)))
+    return b.reduce_sum(g, axes=tuple(wide), keepdims=True) if wide else g
