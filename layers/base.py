@@ -115,7 +115,7 @@ class Layer:
 
     def lower(self, *args: Any, **arguments: Any) -> Any:
         """lower(b, x, w, [mask, ...]): the layer applied to x (a Var or a list of them), as core ops."""
-        raise NotImplementedError
+        raise self.invalid("the class defines no lower()")
 
     def compute_mask(self, b: Builder, x: Any, mask: Any, y: Any) -> Any:
         """The mask of the output y; `mask` is that of the input x (a list where x is one)."""
