@@ -22,7 +22,6 @@ from numpy._core.umath import clip as clip_ufunc  # type: ignore[attr-defined]  
 
 from ....ir.attributes import Activation
 from ....ir.ops.elementwise import UNARY as DECLARED
-from ....ir.types import DType
 from ..registry import Array, Scratch, Step, is_constant, kernel, view
 from .rows import BLOCK, converted
 
@@ -620,54 +619,6 @@ def _outer_blocks(out: Array) -> Iterator[Any]:
 def _cut(x: Array, block: Any, rank: int) -> Array:
     """The part of an operand that broadcasts to a block of the result."""
     return x[block] if x.ndim == rank and rank and x.shape[0] != 1 else x
-
-
-@kernel
-def cast(x: Array, *, to: DType, out: Array, scratch: Scratch) -> Step:
-    """x in another dtype."""
-    if x.dtype.hasobject and out.dtype.hasobject:
-        return partial(np.copyto, out, x)
-    if out.dtype.hasobject:
-        return partial(_to_strings, x, out)
-    if x.dtype.hasobject:
-        return partial(_from_strings, x, out)
-    return partial(np.copyto, out, x, casting="unsafe")
-
-
-@kernel
-def bit_cast(x: Array, *, to: DType, out: Array, scratch: Scratch) -> Step:
-    return partial(np.copyto, out.view(x.dtype), x)
-
-
-def _text(value: Any) -> str:
-    """A number as ONNX Cast writes it: the shortest digits that tell it; NaN, INF, -INF; booleans as 1 and 0."""
-    if isinstance(value, np.bool_):
-        return str(int(value))
-    text = str(value)
-    return {"nan": "NaN", "inf": "INF", "-inf": "-INF"}.get(text, text)
-
-
-def _to_strings(x: Array, out: Array) -> None:
-    for place, value in np.ndenumerate(x):
-        out[place] = _text(value)
-
-
-def _from_strings(x: Array, out: Array) -> None:
-    parsers: dict[str, Callable[[str], Any]] = {"i": _parse_integer, "u": _parse_integer, "b": _parse_bool}
-    parse = parsers.get(out.dtype.kind, float)
-    for place, text in np.ndenumerate(x):
-        out[place] = parse(text)
-
-
-def _parse_integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        return int(float(text))
-
-
-def _parse_bool(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()] if text.lower() in ("true", "false") else bool(float(text))
 
 
 @kernel
