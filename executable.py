@@ -22,7 +22,8 @@ class Executable:
 
     `graph` is the graph as loaded, `optimized` what runs, `records` what the passes did.  A model with state (stateful
     RNNs) keeps it from call to call; its states are inputs and outputs of the graph too, and a state that is given in
-    a call takes the place of the kept one.
+    a call takes the place of the kept one.  `inputs` and `output_names` are those that a caller gives and gets:
+    states aside.
     """
 
     def __init__(
@@ -50,6 +51,10 @@ class Executable:
         self._fetching: dict[tuple[str, ...], Any] = {}
         self._lock = threading.Lock()
         self._states = {s.input.name: s for s in self.optimized.state}
+        hidden = {s.output for s in self.optimized.state}
+        shown = enumerate(self.optimized.output_names)
+        self.inputs = [v for v in self.optimized.inputs if v.name not in self._states]
+        self.output_names = [name for i, name in shown if i not in hidden]
         self._kept: dict[str, Any] = {}
         self.reset_state()
 
@@ -66,17 +71,6 @@ class Executable:
 
     # ---- inputs
 
-    @property
-    def inputs(self) -> list[Var]:
-        """The inputs that a caller gives (states aside)."""
-        return [v for v in self.optimized.inputs if v.name not in self._states]
-
-    @property
-    def output_names(self) -> list[str]:
-        """The names of the outputs that a caller gets (states aside)."""
-        hidden = {s.output for s in self._states.values()}
-        return [n for i, n in enumerate(self.optimized.output_names) if i not in hidden]
-
     def reset_state(self) -> None:
         """Set every state to its first value."""
         self._kept = {s.input.name: s.first.data for s in self.optimized.state}
@@ -86,13 +80,17 @@ class Executable:
         """The current states by the name of their input (copies)."""
         return {name: np.array(value) for name, value in self._kept.items()}
 
+    @property
+    def _listed(self) -> str:
+        """The inputs as messages show them."""
+        return ", ".join(f"{v.name}: {v.type}" for v in self.inputs)
+
     def _arrays(self, named: Mapping[str, Any]) -> list[Any]:
         """Checked arrays in the order of the graph's inputs."""
         expected = {v.name for v in self.optimized.inputs}
         unknown, missing = set(named) - expected, {v.name for v in self.inputs} - set(named)
         if unknown or missing:
-            listed = ", ".join(f"{v.name}: {v.type}" for v in self.inputs)
-            raise RunError(f"expected inputs {listed}; missing {sorted(missing)}, unknown {sorted(unknown)}")
+            raise RunError(f"expected inputs {self._listed}; missing {sorted(missing)}, unknown {sorted(unknown)}")
         values = {**self._kept, **named}
         return [self._backend.checked(v, values[v.name]) for v in self.optimized.inputs]
 
@@ -104,8 +102,7 @@ class Executable:
             if isinstance(args[0], Mapping) or (structure is not None and isinstance(args[0], (list, tuple))):
                 return self._from_structure(args[0], structure)
         if len(args) > len(names):
-            listed = ", ".join(f"{v.name}: {v.type}" for v in self.inputs)
-            raise RunError(f"expected {len(names)} inputs ({listed}), got {len(args)}")
+            raise RunError(f"expected {len(names)} inputs ({self._listed}), got {len(args)}")
         twice = set(names[: len(args)]) & set(named)
         if twice:
             raise RunError(f"inputs {sorted(twice)} are given twice")
@@ -192,8 +189,7 @@ class Executable:
         return profile(self._program.plan(arrays), arrays, rounds, self.threads)
 
     def __repr__(self) -> str:
-        ins = ", ".join(f"{v.name}: {v.type}" for v in self.inputs)
-        return f"<executable {self.graph.name!r} ({ins}) -> ({', '.join(self.output_names)})>"
+        return f"<executable {self.graph.name!r} ({self._listed}) -> ({', '.join(self.output_names)})>"
 
 
 def find_value(graph: Graph, name: str) -> Var:

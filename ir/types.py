@@ -90,8 +90,8 @@ class DType:
 DTYPES = {name: DType(name, *row) for name, row in _DTYPES.items()}
 _BY_NUMPY_NAME = {d.numpy_name: d for d in DTYPES.values()}
 
-f16, f32, f64, bf16 = (DTYPES[n] for n in ("f16", "f32", "f64", "bf16"))
-i8, i32, i64, u8, boolean, string = (DTYPES[n] for n in ("i8", "i32", "i64", "u8", "bool", "str"))
+f32, f64, boolean, string = (DTYPES[n] for n in ("f32", "f64", "bool", "str"))
+i32, i64, u8 = (DTYPES[n] for n in ("i32", "i64", "u8"))
 
 
 def dtype(of: Any) -> DType:

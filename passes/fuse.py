@@ -64,22 +64,17 @@ def as_activation(name: str, attrs: dict[str, object]) -> Activation:
     return Activation(name, tuple(attrs.items()))
 
 
-_HEADS = {
-    "(%x, %w)": "",
-    "(%x, %w, %b)": " with bias",
-    "(%x, %w, _, %s)": " with residual",
-    "(%x, %w, %b, %s)": " with bias and residual",
-}
+# Operands of the producer, and what the name of a rule says of them.  Without a residual:
+_PLAIN = {"(%x, %w)": "", "(%x, %w, %a)": " with bias"}
+_ALL = {**_PLAIN, "(%x, %w, _, %s)": " with residual", "(%x, %w, %a, %s)": " with bias and residual"}
 
 RULES = [
     *(rule(f"bias{what}", f"%c = [epilogue]{head}; %y = add(%c, @b)", _add_bias, when=_per_channel)
-      for head, what in list(_HEADS.items())[:1]),
-    *(rule(f"more bias{what}", f"%c = [epilogue]{head}; %y = add(%c, @b)", _add_bias, when=_per_channel)
-      for head, what in (("(%x, %w, %a)", " with bias"),)),
+      for head, what in _PLAIN.items()),
     *(rule(f"residual{what}", f"%c = [epilogue]{head}; %y = add(%c, %r)", _add_residual, when=_has_residual_slot)
-      for head, what in list(_HEADS.items())[:2]),
+      for head, what in _PLAIN.items()),
     *(rule(f"activation{what}", f"%c = [epilogue]{head}; %y = [activation](%c)", _activates, when=_linear)
-      for head, what in _HEADS.items()),
+      for head, what in _ALL.items()),
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...errors import LoadError, UnsupportedError
+from ...errors import LoadError, TenunError, UnsupportedError
 from ...ir import dtype as ir_dtype
 from ...layers import LAYERS, Layer
 from ...layers.base import config_fields
@@ -197,7 +197,7 @@ class Reader:
             return value
         try:
             ir_dtype(value)
-        except Exception:
+        except (TenunError, TypeError, ValueError):
             self.problems.append(f"{where}: dtype {value!r} is not supported")
             return None
         return str(value)
