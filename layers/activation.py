@@ -27,7 +27,7 @@ def _op(op: str, **attrs: Any) -> Elementwise:
 ELEMENTWISE: dict[str, Elementwise] = {
     "linear": _op("linear"),
     "relu": _op("relu"),
-    "relu6": _op("clip", low=0.0, high=6.0),
+    "relu6": _op("clip", low=0.0, high=6.0, open_low=True, open_high=True),  # open: the derivative at 0 and 6 is 0
     "leaky_relu": _op("leaky_relu", negative_slope=0.2),
     "elu": _op("elu", alpha=1.0),
     "selu": _op("selu"),
@@ -170,15 +170,22 @@ class ReLU(_Elementwise):
         if self.threshold or (self.max_value is not None and self.negative_slope):
             self.refuse("threshold" if self.threshold else "max_value", hint="as the activation of a recurrent layer")
         if self.max_value is not None:
-            return _op("clip", low=0.0, high=float(self.max_value))
+            return self._bounded()
         return _op("leaky_relu", negative_slope=self.negative_slope) if self.negative_slope else _op("relu")
+
+    def _bounded(self) -> Elementwise:
+        """x between 0 and max_value: relu6 for 6; for others Keras clips a relu, which has a slope of 1 at max_value."""
+        assert self.max_value is not None
+        return _op("clip", low=0.0, high=float(self.max_value), open_low=True, open_high=self.max_value == 6)
 
     def lower(self, b: Builder, x: Var, w: Scope) -> Var:
         if not self.threshold and not (self.max_value is not None and self.negative_slope):
             return b.activation(x, self.function())
-        y = b.activation(x, _op("thresholded_relu", theta=self.threshold)) if self.threshold else b.relu(x)
-        if self.max_value is not None:
-            y = b.clip(y, low=0.0, high=float(self.max_value))
+        if self.threshold:
+            y = b.activation(x, _op("thresholded_relu", theta=self.threshold))
+            y = y if self.max_value is None else b.clip(y, low=0.0, high=float(self.max_value))
+        else:
+            y = b.activation(x, self._bounded())
         if self.negative_slope:
             y = b.sub(y, b.mul(b.relu(b.sub(self.threshold, x) if self.threshold else b.neg(x)), self.negative_slope))
         return y
@@ -228,7 +235,7 @@ class PReLU(Layer):
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         shared = [self.shared_axes] if isinstance(self.shared_axes, int) else list(self.shared_axes or ())
         shape = [1 if i in shared else d for i, d in enumerate(inputs[0].dims) if i]
-        yield Weight("alpha", tuple(shape), self.alpha_initializer, regularizer=self.alpha_regularizer)
+        yield self.weight("alpha", tuple(shape))
 
     def lower(self, b: Builder, x: Var, w: Scope) -> Var:
         return b.sub(b.relu(x), b.mul(w.alpha, b.relu(b.neg(x))))

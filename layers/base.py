@@ -43,15 +43,23 @@ C = TypeVar("C", bound="type[Layer]")
 
 @dataclass(frozen=True)
 class Weight:
-    """A declared variable of a layer."""
+    """A declared variable of a layer.
+
+    `initializer` is Keras' config of one, or a function (shape, dtype, generator) -> array; `adjust` changes the
+    initial elements in place.  A `kept` variable changes whenever the layer runs (a seed): it is a state of every
+    graph.
+    """
 
     name: str
     shape: tuple[Any, ...]
     initializer: Config = "zeros"
     trainable: bool = True
     regularizer: Config = None
+    constraint: Config = None
     dtype: str | None = None  # by default the layer's variable dtype
     autocast: bool = True  # whether the lowering sees it in the layer's compute dtype
+    adjust: Callable[[Any], None] | None = None
+    kept: bool = False
 
 
 @dataclass_transform(eq_default=False, field_specifiers=(field,))
@@ -69,7 +77,9 @@ class Layer:
     """The base of all layers; see the module's text.
 
     A subclass overrides `weights` and `lower`, and where it has to: `check` (refuse a config by name),
-    `compute_mask`, `children`.  `lower` gets the mask of its input if it has a parameter `mask`.
+    `compute_mask`, `children`.  `lower` gets the mask of its input if it has a parameter `mask`; `w.training` says
+    whether the layer acts as in training.  `values` has the arrays of the layer's own variables by name, once there
+    are any.
     """
 
     name: str | None = field(default=None, kw_only=True)
@@ -102,6 +112,7 @@ class Layer:
                 setattr(self, f.name, f.default_factory())
             else:
                 raise TypeError(f"{cls.__name__} needs {f.name!r}")
+        self.values: dict[str, Any] = {}
         self.check()
 
     # ---- what subclasses override
@@ -129,7 +140,21 @@ class Layer:
             if each and all(isinstance(v, Layer) for v in each):
                 yield f.name, value
 
+    @property
+    def activity(self) -> Config:
+        """The regulariser of the layer's output."""
+        return self.activity_regularizer
+
     # ---- what lowerings share
+
+    def weight(self, name: str, shape: tuple[Any, ...], role: str | None = None, **more: Any) -> Weight:
+        """A variable with the initialiser, regulariser and constraint of the fields `<role>_initializer`, ...
+
+        The role is by default the name.
+        """
+        fields = (getattr(self, f"{role or name}_{what}") for what in ("initializer", "regularizer", "constraint"))
+        initializer, regularizer, constraint = fields
+        return Weight(name, shape, initializer, regularizer=regularizer, constraint=constraint, **more)
 
     @property
     def class_name(self) -> str:

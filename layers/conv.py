@@ -61,7 +61,7 @@ class _Convolution(Layer):
     def bias_weight(self, filters: Any) -> Iterator[Weight]:
         """The declaration of the bias, if there is one."""
         if self.use_bias:
-            yield Weight("bias", (filters,), self.bias_initializer, regularizer=self.bias_regularizer)
+            yield self.weight("bias", (filters,))
 
 
 @layer_base()
@@ -86,7 +86,7 @@ class _Conv(_Convolution):
 
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         shape = (*self.kernel_size, self.channels(inputs[0]) // self.groups, self.filters)
-        yield Weight("kernel", shape, self.kernel_initializer, regularizer=self.kernel_regularizer)
+        yield self.weight("kernel", shape)
         yield from self.bias_weight(self.filters)
 
     def convolve(self, b: Builder, x: Var, w: Scope, bias: Var | None) -> Var:
@@ -118,7 +118,7 @@ class _ConvTranspose(_Convolution):
 
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         shape = (*self.kernel_size, self.filters, self.channels(inputs[0]))
-        yield Weight("kernel", shape, self.kernel_initializer, regularizer=self.kernel_regularizer)
+        yield self.weight("kernel", shape)
         yield from self.bias_weight(self.filters)
 
     def convolve(self, b: Builder, x: Var, w: Scope, bias: Var | None) -> Var:
@@ -161,7 +161,7 @@ class _DepthwiseConv(_Convolution):
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         channels = self.channels(inputs[0])
         shape = (*self.kernel_size, channels, self.depth_multiplier)
-        yield Weight("kernel", shape, self.depthwise_initializer, regularizer=self.depthwise_regularizer)
+        yield self.weight("kernel", shape, "depthwise")
         yield from self.bias_weight(channels * self.depth_multiplier)
 
     def convolve(self, b: Builder, x: Var, w: Scope, bias: Var | None) -> Var:
@@ -192,9 +192,9 @@ class _SeparableConv(_Convolution):
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         channels = self.channels(inputs[0])
         shape = (*self.kernel_size, channels, self.depth_multiplier)
-        yield Weight("depthwise_kernel", shape, self.depthwise_initializer, regularizer=self.depthwise_regularizer)
+        yield self.weight("depthwise_kernel", shape, "depthwise")
         shape = (*[1] * self.rank, channels * self.depth_multiplier, self.filters)
-        yield Weight("pointwise_kernel", shape, self.pointwise_initializer, regularizer=self.pointwise_regularizer)
+        yield self.weight("pointwise_kernel", shape, "pointwise")
         yield from self.bias_weight(self.filters)
 
     def convolve(self, b: Builder, x: Var, w: Scope, bias: Var | None) -> Var:

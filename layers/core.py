@@ -41,9 +41,9 @@ class Dense(Layer):
 
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         shape = (inputs[0].dims[-1], self.units)
-        yield Weight("kernel", shape, self.kernel_initializer, regularizer=self.kernel_regularizer)
+        yield self.weight("kernel", shape)
         if self.use_bias:
-            yield Weight("bias", (self.units,), self.bias_initializer, regularizer=self.bias_regularizer)
+            yield self.weight("bias", (self.units,))
 
     def lower(self, b: Builder, x: Var, w: Scope) -> Var:
         y = b.matmul(x, w.kernel, w.bias if self.use_bias else None)
@@ -71,7 +71,7 @@ class Embedding(Layer):
 
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         shape = (self.input_dim, self.output_dim)
-        yield Weight("embeddings", shape, self.embeddings_initializer, regularizer=self.embeddings_regularizer)
+        yield self.weight("embeddings", shape)
 
     def lower(self, b: Builder, x: Var, w: Scope) -> Var:
         indices = x if x.tensor.dtype.name in ("i32", "i64") else as_dtype(b, x, "int32")

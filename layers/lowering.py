@@ -1,22 +1,25 @@
-"""Running lowerings: paths, weights as constants, masks beside values, dtype policies, state.
+"""Running lowerings: paths, weights as constants or states, masks beside values, dtype policies.
 
-A `Lowering` builds one graph.  A `Scope` is a layer's view of it: `w.kernel` is the constant of a declared weight,
-`w.call(child, x)` applies a sub-layer.  Constants get their data at the end (`Lowering.fill`), when all declarations
-are known and can be compared with what a file holds, at once and before anything big is read.
+A `Lowering` builds one graph.  A `Scope` is a layer's view of it: `w.kernel` is the value of a declared weight,
+`w.call(child, x)` applies a sub-layer.  Weights are constants, which get their data at the end (`Lowering.fill`), when
+all declarations are known and can be compared with what a file holds, at once and before anything big is read.  In
+a `live` lowering (that of a model in training) the weights of trainable layers are states instead.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import LoadError
-from ..ir import Builder, Graph, State, Tensor, Var, dtype
+from ..ir import Builder, Graph, Tensor, Var, dtype
+from ..ir.states import States
 from .base import Layer, Weight, as_dtype, flatten, is_float, map_structure
+from .seed import next_seed
 
 Array = np.ndarray[Any, Any]
 
@@ -30,43 +33,62 @@ class Value(NamedTuple):
 
 @dataclass
 class Parameter:
-    """A declared weight of one layer of the model; `data` is set by who knows the weights."""
+    """A declared weight of one layer, under the path that the layer has in a model; its data lives on the layer."""
 
     layer: Layer
     path: str
     weight: Weight
     dtype: str
-    data: Array | None = None
-    var: Var | None = None
+    trained: bool = True  # the weight is trainable, and so are the layer and all around it
 
     @property
     def name(self) -> str:
-        """The name of the graph's constant: `outer/inner/dense.kernel`."""
+        """The name in the graph: `outer/inner/dense.kernel`."""
         return f"{self.path}.{self.weight.name}" if self.path else self.weight.name
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.weight.shape
 
+    @property
+    def data(self) -> Array | None:
+        """The elements, once somebody has given them to the layer."""
+        return self.layer.values.get(self.weight.name)
+
+    @data.setter
+    def data(self, value: Array) -> None:
+        self.layer.values[self.weight.name] = value
+
+    @property
+    def type(self) -> Tensor:
+        return Tensor(dtype(self.dtype), self.shape)
+
 
 @dataclass
 class Lowering:
-    """A graph in the making."""
+    """A graph in the making.
+
+    `activities` are the outputs of layers that have an activity regulariser, for the loss.
+    """
 
     b: Builder = field(default_factory=lambda: Builder(Graph("model")))
+    live: bool = False
     parameters: dict[Layer, list[Parameter]] = field(default_factory=dict)
-    states: dict[str, tuple[Var, Var, Var]] = field(default_factory=dict)  # name: (input, newest value, first)
+    activities: list[tuple[Layer, Var]] = field(default_factory=list)
     forbid_state: str | None = None  # why a stateful layer cannot be here, if so
     _paths: dict[Layer, str] = field(default_factory=dict)
-    _derived: dict[Any, Var] = field(default_factory=dict)
-    _pending: list[tuple[Var, Callable[[], Array]]] = field(default_factory=list)
+    _constants: dict[str, tuple[Var, Parameter]] = field(default_factory=dict)
 
-    def declare(self, layer: Layer, path: str, types: Sequence[Tensor]) -> None:
+    def __post_init__(self) -> None:
+        self.states = States(self.b)
+
+    def declare(self, layer: Layer, path: str, types: Sequence[Tensor], trainable: bool = True) -> None:
         """Enter a layer's weights, at its first call; a shared layer keeps its first path."""
         if layer in self.parameters:
             return
         self.parameters[layer] = [
-            Parameter(layer, path, w, w.dtype or layer.variable_dtype) for w in layer.weights(*types)
+            Parameter(layer, path, w, w.dtype or layer.variable_dtype, w.trainable and trainable)
+            for w in layer.weights(*types)
         ]
         for parameter in self.parameters[layer]:
             if not all(isinstance(d, int) for d in parameter.shape):
@@ -77,47 +99,37 @@ class Lowering:
         """The path under which a layer was first called."""
         return self._paths.setdefault(layer, path)
 
-    def constant(self, name: str, type: Tensor, data: Callable[[], Array]) -> Var:
-        """A constant whose elements are computed at the end."""
-        var = self.b.graph.add_constant(None, name, type=type)
-        self._pending.append((var, data))
-        return var
+    def value(self, parameter: Parameter, live: bool) -> Var:
+        """The newest value of a weight: of a state, or a constant whose elements come at the end."""
+        name = parameter.name
+        if name in self.states:
+            return self.states.read(name, None)
+        if name not in self._constants:
+            first = f"{name}.first" if live else name
+            self._constants[name] = (self.b.graph.add_constant(None, first, type=parameter.type), parameter)
+        var = self._constants[name][0]
+        return self.states.declare(name, var) if live else var
 
-    def fill(self) -> None:
-        """Give all constants their elements; every parameter has its data by now."""
-        for var, data in self._pending:
-            array = np.ascontiguousarray(data(), dtype=var.tensor.dtype.numpy).reshape(var.tensor.static)
-            array = array.view() if array.flags.writeable else array
+    def fill(self, copy: bool = False) -> None:
+        """Give all constants their elements, which every parameter has by now; a copy of them where asked to."""
+        for var, parameter in self._constants.values():
+            if parameter.data is None and parameter.weight.kept:  # a file need not hold a seed
+                parameter.data = parameter.weight.initializer(parameter.shape, parameter.dtype, np.random.default_rng())
+            if parameter.data is None:
+                raise LoadError(f"there is no data for the weight {parameter.name}")
+            array = np.array(parameter.data, var.tensor.dtype.numpy, order="C", copy=copy or None)
+            array = array.reshape(var.tensor.static).view()
             array.flags.writeable = False
             assert var.constant is not None
             var.constant.data = array
-        self._pending.clear()
 
     def state(self, name: str, shape: tuple[int, ...], dtype_name: str) -> Var:
-        """The current value of a state: the graph's input called `name`, or what an earlier call made of it."""
-        if name not in self.states:
-            type = Tensor(dtype(dtype_name), shape)
-            var = self.b.input(name, type)
-            first = self.b.constant(np.zeros(shape, type.dtype.numpy), f"{name}.first")
-            self.states[name] = (var, var, first)
-        return self.states[name][1]
-
-    def set_state(self, name: str, value: Var) -> None:
-        """The value that a state has after the run."""
-        var, _, first = self.states[name]
-        self.states[name] = (var, value, first)
+        """The current value of a state that starts with zeros: the graph's input, or what an earlier call made of it."""
+        return self.states.read(name, np.zeros(shape, dtype(dtype_name).numpy))
 
     def finish(self, outputs: Sequence[Var], names: Sequence[str]) -> Graph:
         """The graph, with its outputs and state."""
-        graph = self.b.graph
-        made: list[str] = []
-        for name in [*names, *self.states]:
-            while name in made:
-                name += "_1"
-            made.append(name)
-        graph.set_outputs([*outputs, *(value for _, value, _ in self.states.values())], made)
-        graph.state = [State(var, len(outputs) + i, first) for i, (var, _, first) in enumerate(self.states.values())]
-        return graph
+        return self.states.finish(outputs, names)
 
 
 def parameters_of(cls: type[Layer]) -> frozenset[str]:
@@ -127,10 +139,16 @@ def parameters_of(cls: type[Layer]) -> frozenset[str]:
 
 
 class Scope:
-    """A layer's place in the model: its path, its weights, and calls of its sub-layers."""
+    """A layer's place in the model: its path, its weights, and calls of its sub-layers.
 
-    def __init__(self, lowering: Lowering, layer: Layer, path: str) -> None:
+    `training`: whether the layer acts as in training; `trainable`: whether it and all layers around it are.
+    """
+
+    def __init__(
+        self, lowering: Lowering, layer: Layer, path: str, training: bool = False, trainable: bool = True
+    ) -> None:
         self._lowering, self._layer, self._path = lowering, layer, path
+        self.training, self.trainable = training, trainable and layer.trainable
 
     @property
     def path(self) -> str:
@@ -149,13 +167,9 @@ class Scope:
     def __getattr__(self, name: str) -> Var:
         """The weight called `name`, in the layer's compute dtype."""
         parameter = self.parameter(name)
-        if parameter.var is None:
-            type = Tensor(dtype(parameter.dtype), parameter.shape)
-            parameter.var = self._lowering.constant(parameter.name, type, lambda: _data(parameter))
-        return self._cast(parameter.var, parameter.weight)
-
-    def _cast(self, var: Var, weight: Weight) -> Var:
-        wanted = weight.autocast and self._layer.autocast and is_float(var)
+        live = self._lowering.live and self.trainable
+        var = self._lowering.value(parameter, live or parameter.weight.kept)
+        wanted = parameter.weight.autocast and self._layer.autocast and is_float(var)
         return as_dtype(self.b, var, self._layer.compute_dtype) if wanted else var
 
     def parameter(self, name: str) -> Parameter:
@@ -165,17 +179,15 @@ class Scope:
                 return parameter
         raise AttributeError(f"{type(self._layer).__name__} declares no weight {name!r}")
 
-    def derived(
-        self, name: str, shape: tuple[int, ...], sources: Sequence[Parameter], make: Callable[..., Array]
-    ) -> Var:
-        """The constant make(*data of the sources), computed when the model is loaded; a second call shares it."""
-        key = (self._path, name, *(p.name for p in sources))
-        if key not in self._lowering._derived:
-            full = f"{self._path}.{name}" if self._path else name
-            type = Tensor(dtype(sources[0].dtype), shape)
-            var = self._lowering.constant(full, type, lambda: make(*(_data(p) for p in sources)))
-            self._lowering._derived[key] = var
-        return self._cast(self._lowering._derived[key], sources[0].weight)
+    def assign(self, name: str, value: Var) -> None:
+        """Give a weight a new value, from now on and after the run; without effect where it is a constant."""
+        parameter = self.parameter(name)
+        if parameter.name in self._lowering.states:
+            self._lowering.states.write(parameter.name, as_dtype(self.b, value, parameter.dtype))
+
+    def random_seed(self) -> Var:
+        """A seed u32[2] for one random op of this layer; the next call gives another one."""
+        return next_seed(self)
 
     # ---- sub-layers
 
@@ -187,8 +199,8 @@ class Scope:
     def child(self, layer: Layer, *inputs: Tensor, name: str | None = None) -> Scope:
         """The scope of a sub-layer which the layer lowers itself; declares its weights for inputs of given types."""
         where = self._where(layer, name)
-        self._lowering.declare(layer, where, inputs)
-        return Scope(self._lowering, layer, where)
+        self._lowering.declare(layer, where, inputs, self.trainable and layer.trainable)
+        return Scope(self._lowering, layer, where, self.training, self.trainable)
 
     def call(self, layer: Layer, x: Any, **arguments: Any) -> Any:
         """Apply a sub-layer to Values in any structure, as Keras' `Layer.__call__` does: returns Values.
@@ -202,15 +214,21 @@ class Scope:
             return self._call(layer, where, x, arguments)
 
     def _call(self, layer: Layer, where: str, x: Any, arguments: dict[str, Any]) -> Any:
-        given = arguments.pop("mask", None)
+        given, training = arguments.pop("mask", None), arguments.pop("training", None)
         mask = map_structure(_var if given is not None else _mask, x if given is None else given)
         alone = not any(isinstance(v, Value) for v in flatten(arguments))
         keywords = self._keywords(layer, arguments)
         if "mask" in parameters_of(type(layer)) and (given is not None or alone):
             keywords["mask"] = mask
         own = map_structure(lambda v: self._input(layer, v), x)
-        self._lowering.declare(layer, where, [v.tensor for v in flatten(own) if isinstance(v, Var)])
-        y = layer.lower(self.b, own, Scope(self._lowering, layer, where), **keywords)
+        types = [v.tensor for v in flatten(own) if isinstance(v, Var)]
+        self._lowering.declare(layer, where, types, self.trainable and layer.trainable)
+        scope = Scope(
+            self._lowering, layer, where, self.training if training is None else bool(training), self.trainable
+        )
+        y = layer.lower(self.b, own, scope, **keywords)
+        if layer.activity is not None:
+            self._lowering.activities += [(layer, _var(v)) for v in flatten(y)]
         if any(isinstance(v, Value) for v in flatten(y)):  # a model: its layers have made the masks
             return y
         masks = iter(flatten(layer.compute_mask(self.b, own, mask, y)))
@@ -218,8 +236,6 @@ class Scope:
 
     def _keywords(self, layer: Layer, arguments: dict[str, Any]) -> dict[str, Any]:
         """Call arguments beside the input and the mask, none of them unknown to the layer."""
-        if arguments.pop("training", None):
-            raise layer.invalid("a call with training=True is not supported")
         found = {k: map_structure(lambda v: self._input(layer, v), v) for k, v in arguments.items() if v is not None}
         accepted = parameters_of(type(layer))
         for key in found:
@@ -242,9 +258,3 @@ def _var(value: Any) -> Any:
 
 def _mask(value: Any) -> Var | None:
     return value.mask if isinstance(value, Value) else None
-
-
-def _data(parameter: Parameter) -> Array:
-    if parameter.data is None:
-        raise LoadError(f"there is no data for the weight {parameter.name}")
-    return parameter.data

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from ..ir import Builder, Tensor, Var
-from .base import Config, Layer, Weight, as_dtype, layer
+from .base import Config, Layer, Mask, Weight, as_dtype, layer
 from .merge import normalized
 
 if TYPE_CHECKING:
@@ -50,9 +52,9 @@ class BatchNormalization(Layer):
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         shape = (inputs[0].dims[self.axis],)
         if self.scale:
-            yield Weight("gamma", shape, self.gamma_initializer, regularizer=self.gamma_regularizer, autocast=False)
+            yield self.weight("gamma", shape, autocast=False)
         if self.center:
-            yield Weight("beta", shape, self.beta_initializer, regularizer=self.beta_regularizer, autocast=False)
+            yield self.weight("beta", shape, autocast=False)
         yield Weight("moving_mean", shape, self.moving_mean_initializer, trainable=False, autocast=False)
         yield Weight("moving_variance", shape, self.moving_variance_initializer, trainable=False, autocast=False)
         if self.renorm:
@@ -60,13 +62,64 @@ class BatchNormalization(Layer):
             yield Weight("renorm_mean", shape, "zeros", trainable=False, autocast=False)
             yield Weight("renorm_stddev", shape, "ones", trainable=False, autocast=False)
 
-    def lower(self, b: Builder, x: Var, w: Scope) -> Var:
+    def lower(self, b: Builder, x: Var, w: Scope, mask: Mask = None) -> Var:
         x = _wide(b, x)
         scale = b.cast_like(w.gamma, x) if self.scale else None
         bias = b.cast_like(w.beta, x) if self.center else None
-        mean, variance = b.cast_like(w.moving_mean, x), b.cast_like(w.moving_variance, x)
+        if w.training and w.trainable:
+            mean, variance = self._moments(b, x, mask)
+            if self.renorm:
+                scale, bias = self._renormalised(b, w, mean, variance, scale, bias)
+            else:
+                self._move(b, w, self.momentum, moving_mean=mean, moving_variance=variance)
+        else:
+            mean, variance = b.cast_like(w.moving_mean, x), b.cast_like(w.moving_variance, x)
         y = b.batch_norm(x, scale, bias, mean, variance, axis=self.axis, epsilon=float(self.epsilon))
         return as_dtype(b, y, self.compute_dtype)
+
+    def _moments(self, b: Builder, x: Var, mask: Mask) -> tuple[Var, Var]:
+        """Mean and variance of the batch, a number a channel each; masked places do not count."""
+        rank = len(x.shape)
+        axes = tuple(a for a in range(rank) if a != self.axis % rank)
+        if mask is None:
+            return b.reduce_mean(x, axes=axes), b.reduce_variance(x, axes=axes)
+        kept = b.expand(b.unsqueeze(as_dtype(b, mask, "bool"), axes=(-1,)), shape=x.shape)
+        zero = b.constant(0, dtype=x.tensor.dtype.numpy)
+
+        def mean(v: Var) -> Var:
+            """Over the places kept; 1e-7 is Keras' epsilon, against a batch that is masked throughout."""
+            return b.div(b.reduce_sum(b.where(kept, v, zero), axes=axes, keepdims=True), total)  # type: ignore[no-any-return]
+
+        total = b.add(b.reduce_sum(b.cast_like(kept, x), axes=axes, keepdims=True), 1e-7)
+        average = mean(x)
+        variance = mean(b.square(b.sub(x, average)))
+        return b.squeeze(average, axes=axes), b.squeeze(variance, axes=axes)
+
+    def _move(self, b: Builder, w: Scope, momentum: float, **targets: Var) -> None:
+        """Move averages towards what the batch has."""
+        for name, target in targets.items():
+            average = b.cast_like(getattr(w, name), target)
+            w.assign(name, b.add(b.mul(average, momentum), b.mul(b.stop_gradient(target), 1.0 - momentum)))
+
+    def _renormalised(
+        self, b: Builder, w: Scope, mean: Var, variance: Var, scale: Var | None, bias: Var | None
+    ) -> tuple[Var, Var]:
+        """Scale and bias with the corrections r and d of batch renormalisation (Ioffe 2017), which are constants."""
+        clip = self.renorm_clipping or {}
+        stddev = b.sqrt(b.add(variance, float(self.epsilon)))
+        kept = b.maximum(b.cast_like(w.renorm_stddev, mean), float(np.sqrt(np.float32(self.epsilon))))
+        r = b.clip(b.div(stddev, kept), low=clip.get("rmin"), high=clip.get("rmax"))
+        d = b.div(b.sub(mean, b.cast_like(w.renorm_mean, mean)), kept)
+        if clip.get("dmax") is not None:
+            d = b.clip(d, low=-float(clip["dmax"]), high=float(clip["dmax"]))
+        self._move(b, w, self.renorm_momentum, renorm_mean=mean, renorm_stddev=stddev)
+        self._move(b, w, self.momentum, moving_mean=mean, moving_stddev=stddev)
+        moved = b.square(w.moving_stddev)
+        w.assign("moving_variance", b.relu(b.sub(moved, float(self.epsilon))))
+        r, d = b.stop_gradient(r), b.stop_gradient(d)
+        new_scale = r if scale is None else b.mul(r, scale)
+        new_bias = d if scale is None else b.mul(d, scale)
+        return new_scale, new_bias if bias is None else b.add(new_bias, bias)
 
 
 @layer
@@ -98,9 +151,9 @@ class LayerNormalization(Layer):
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         shape = tuple(inputs[0].dims[a] for a in self.axes(inputs[0].rank))
         if self.scale or self.rms_scaling:
-            yield Weight("gamma", shape, self.gamma_initializer, regularizer=self.gamma_regularizer)
+            yield self.weight("gamma", shape)
         if self.center and not self.rms_scaling:
-            yield Weight("beta", shape, self.beta_initializer, regularizer=self.beta_regularizer)
+            yield self.weight("beta", shape)
 
     def lower(self, b: Builder, x: Var, w: Scope) -> Var:
         x = _wide(b, x)
@@ -161,9 +214,9 @@ class GroupNormalization(Layer):
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         shape = (inputs[0].dims[self.axis],)
         if self.scale:
-            yield Weight("gamma", shape, self.gamma_initializer, regularizer=self.gamma_regularizer)
+            yield self.weight("gamma", shape)
         if self.center:
-            yield Weight("beta", shape, self.beta_initializer, regularizer=self.beta_regularizer)
+            yield self.weight("beta", shape)
 
     def lower(self, b: Builder, x: Var, w: Scope) -> Var:
         x = _wide(b, x)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..ir import Builder, Var
 from ..ir.dims import product
+from .activation import ELEMENTWISE
 from .base import Layer, as_dtype, flatten, is_float
 from .merge import _same_dtype
 from .model import Operator
@@ -25,6 +26,10 @@ Function = Callable[..., Var]
 
 def _unary(op: str, **attrs: Any) -> Function:
     return lambda b, x: getattr(b, op)(x, **attrs)
+
+
+def _elementwise(name: str) -> Function:
+    return lambda b, x: b.activation(x, ELEMENTWISE[name])
 
 
 def _binary(op: str) -> Function:
@@ -96,7 +101,7 @@ def _where(b: Builder, condition: Var, x: Any, y: Any) -> Var:
 
 
 OPERATIONS: dict[str, Function] = {
-    "Relu": _unary("relu"), "Relu6": _unary("clip", low=0.0, high=6.0), "Sigmoid": _unary("sigmoid"),
+    "Relu": _unary("relu"), "Relu6": _elementwise("relu6"), "Sigmoid": _unary("sigmoid"),
     "Tanh": _unary("tanh"), "Silu": _unary("silu"), "Softplus": _unary("softplus"), "Softsign": _unary("softsign"),
     "Exp": _unary("exp"), "Expm1": _unary("expm1"), "Log": _unary("log"), "Log1p": _unary("log1p"),
     "Sqrt": _unary("sqrt"), "Rsqrt": _unary("rsqrt"), "Square": _unary("square"), "Absolute": _unary("abs"),

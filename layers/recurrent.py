@@ -6,7 +6,7 @@ Semantics: keras/src/layers/rnn/rnn.py and keras/src/backend/tensorflow/rnn.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -16,9 +16,10 @@ from ..ir import Builder, Tensor, Var
 from ..ir.ops.shape import BIG
 from .activation import check_activation, elementwise
 from .base import Config, Function, Layer, Mask, Weight, flatten, layer, layer_base
+from .seed import Seeded, dropout
 
 if TYPE_CHECKING:
-    from .lowering import Array, Scope
+    from .lowering import Scope
 
 
 class Result(NamedTuple):
@@ -28,8 +29,14 @@ class Result(NamedTuple):
     states: list[Var]
 
 
+def stacked(b: Builder, parts: Sequence[Var]) -> Var:
+    """The values side by side along a new first axis, one for each direction."""
+    rows = [b.unsqueeze(v, axes=(0,)) for v in parts]
+    return rows[0] if len(rows) == 1 else b.concat(*rows, axis=0)  # type: ignore[no-any-return]
+
+
 @layer_base()
-class Cell(Layer):
+class Cell(Seeded):
     """One step of a recurrence: weights, activations, and the core op that repeats it."""
 
     units: int
@@ -62,11 +69,11 @@ class Cell(Layer):
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         columns = self.units * self.gates
         features = inputs[0].dims[-1]
-        yield Weight("kernel", (features, columns), self.kernel_initializer, regularizer=self.kernel_regularizer)
+        yield self.weight("kernel", (features, columns))
         recurrent = (self.units, columns)
-        yield Weight("recurrent_kernel", recurrent, self.recurrent_initializer, regularizer=self.recurrent_regularizer)
+        yield self.weight("recurrent_kernel", recurrent, "recurrent")
         if self.use_bias:
-            yield Weight("bias", self.bias_shape(), self.bias_initializer, regularizer=self.bias_regularizer)
+            yield self.weight("bias", self.bias_shape())
 
     def settings(self) -> tuple[Any, ...]:
         """What has to be equal for two cells to be the two directions of one op."""
@@ -74,29 +81,24 @@ class Cell(Layer):
         reset = getattr(self, "reset_after", None)
         return (type(self), self.units, self.use_bias, self.compute_dtype, *activations, reset)
 
-    def op_bias_shape(self) -> tuple[int, ...]:
-        """The shape of one direction of the core op's bias."""
-        return self.bias_shape()
+    def dropped(self, b: Builder, x: Var, w: Scope) -> Var:
+        """In training, x (N, T, F) without some of its features: the same ones at all steps of a sample."""
+        if not w.training or not self.dropout:
+            return x
+        n, _, features = x.shape
+        return dropout(b, x, self.dropout, (n, 1, features), w.random_seed())
 
-    def op_bias(self, bias: Array) -> Array:
+    def op_bias(self, b: Builder, bias: Var) -> Var:
         """The bias variable as the core op wants it, for one direction."""
         return bias
 
     def run(
-        self, b: Builder, x: Var, owner: Scope, ws: Sequence[Scope], mask: Mask, states: list[Var] | None, **attrs: Any
+        self, b: Builder, x: Var, ws: Sequence[Scope], mask: Mask, states: list[Var] | None, **attrs: Any
     ) -> Result:
-        """The recurrence over x with the weights of one scope for each direction; states: (N, D, H) each.
-
-        `owner` is the layer after which the stacked constants are called.
-        """
-
-        def stacked(name: str, convert: Callable[[Array], Array] = lambda v: v, shape: Any = None) -> Var:
-            sources = [w.parameter(name) for w in ws]
-            shape = (len(ws), *(shape or sources[0].shape))
-            return owner.derived(name, shape, sources, lambda *each: np.stack([convert(v) for v in each]))
-
-        bias = stacked("bias", self.op_bias, self.op_bias_shape()) if self.use_bias else None
-        return self.emit(b, (x, stacked("kernel"), stacked("recurrent_kernel"), bias, mask), states, attrs)
+        """The recurrence over x with the weights of one scope for each direction; states: (N, D, H) each."""
+        bias = stacked(b, [self.op_bias(b, w.bias) for w in ws]) if self.use_bias else None
+        kernel, recurrent = stacked(b, [w.kernel for w in ws]), stacked(b, [w.recurrent_kernel for w in ws])
+        return self.emit(b, (x, kernel, recurrent, bias, mask), states, attrs)
 
     def emit(self, b: Builder, operands: tuple[Any, ...], states: list[Var] | None, attrs: dict[str, Any]) -> Result:
         """The core op."""
@@ -150,11 +152,10 @@ class GRUCell(_GatedCell):
     def bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
 
-    def op_bias_shape(self) -> tuple[int, ...]:
-        return (2, 3 * self.units)
-
-    def op_bias(self, bias: Array) -> Array:
-        return bias if self.reset_after else np.stack([bias, np.zeros_like(bias)])
+    def op_bias(self, b: Builder, bias: Var) -> Var:
+        if self.reset_after:
+            return bias
+        return stacked(b, [bias, b.constant(np.zeros(3 * self.units, bias.tensor.dtype.numpy))])
 
     def emit(self, b: Builder, operands: tuple[Any, ...], states: list[Var] | None, attrs: dict[str, Any]) -> Result:
         sequence, h = b.gru(*operands, *(states or ()), reset_after=self.reset_after, **self.activations(), **attrs)
@@ -262,11 +263,8 @@ def _direction(b: Builder, x: Var, axis: int, direction: int) -> Var:
     return b.squeeze(b.slice(x, starts=(direction,), ends=(direction + 1,), axes=(axis,)), axes=(axis,))
 
 
-def run(
-    b: Builder, x: Var, layers: list[tuple[Recurrent, Scope]], initial: list[Var] | None, mask: Mask,
-    owner: Scope | None = None,
-) -> Run:  # fmt: skip
-    """Run one layer, or two (the directions of the Bidirectional `owner`, forward first) as one op a cell.
+def run(b: Builder, x: Var, layers: list[tuple[Recurrent, Scope]], initial: list[Var] | None, mask: Mask) -> Run:
+    """Run one layer, or two (the directions of a Bidirectional, forward first) as one op a cell.
 
     `initial` has the states of the first layer's cells, then those of the second one's.
     """
@@ -280,7 +278,7 @@ def run(
     attrs = {"direction": direction, "zero_masked": first.zero_output_for_mask}
     for level, cells in enumerate(zip(*stacks)):
         cell, ws = cells[0][0], [w for _, w in cells]
-        result = cell.run(b, x, owner or ws[0], ws, mask, current[level], **attrs)
+        result = cell.run(b, cell.dropped(b, x, ws[0]), ws, mask, current[level], **attrs)
         results.append(result)
         if level + 1 < len(stacks[0]):  # only single directions have stacks
             x = _direction(b, result.sequence, 2, 0)
@@ -288,7 +286,7 @@ def run(
     for i, ((recurrent, w), own) in enumerate(zip(layers, names)):
         if recurrent.stateful:
             for name, value in zip(own, outcome.last_states(b, i)):
-                w.lowering.set_state(name, value)
+                w.lowering.states.write(name, value)
     return outcome
 
 

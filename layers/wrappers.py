@@ -65,8 +65,8 @@ class Bidirectional(Layer):
         layers = list(zip(pair, scopes))
         has_initial, masked = initial is not None, mask is not None
         output: Any = None
-        if self._is_one_op():
-            both = run(b, x, layers, initial, mask, owner=w)
+        if self._is_one_op(w.training):
+            both = run(b, x, layers, initial, mask)
             outcomes = [(both, 0), (both, 1)]
             output = both.concatenated(b, has_initial, masked) if self.merge_mode == "concat" else None
         else:
@@ -85,12 +85,13 @@ class Bidirectional(Layer):
             ys = [flipped(b, y) for y in ys]  # Keras flips what the second layer returns, whatever its direction
         return ys if self.merge_mode is None else MERGES[self.merge_mode](b, *ys)
 
-    def _is_one_op(self) -> bool:
-        """Whether both directions are the two of one core op: alike, and the first reads forwards."""
+    def _is_one_op(self, training: bool) -> bool:
+        """Whether both directions are the two of one core op: alike, on the same x, and the first reads forwards."""
         first: Any = self.layer
         second: Any = self.backward_layer
         return (
-            not first.go_backwards  # type: ignore[attr-defined]
+            not first.go_backwards
+            and not (training and (getattr(first, "dropout", 0) or getattr(second, "dropout", 0)))
             and hasattr(first, "settings")
             and hasattr(second, "settings")
             and first.settings() == second.settings()

@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...errors import LoadError, TenunError
-from ...ir import Graph, Tensor, Var, dtype, symbol
-from ...layers import Layer, Lowering, Scope, Value
-from ...layers.base import flatten
-from ...layers.input import InputLayer
-from ...layers.model import Functional, Ref, Sequential
+from ...ir import Graph
+from ...layers import Lowering
+from ...layers.whole import lower_model
 from .archive import H5, Archive, open_source, parse_json
 from .config import Reader
 from .stores import LegacyStore, LiveStore, TreeStore, WeightStore, assign
@@ -98,10 +96,10 @@ def _graph(
         model = Reader(version, custom).model(config)
     lowering = Lowering()
     with _malformed(file):
-        finish = lower_model(model, lowering)
+        lowered = lower_model(model, lowering)
     assign(store(), model, lowering.parameters, file)
     lowering.fill()
-    graph = finish()
+    graph = lowered.graph()
     graph.metadata["keras_version"] = version
     return graph
 
@@ -114,119 +112,3 @@ def _malformed(file: str | None) -> Iterator[None]:
     except MALFORMED as error:
         what = f"{type(error).__name__}: {error}"
         raise LoadError(f"the model's configuration is malformed: {what}", file=file) from error
-
-
-# ---- a model as the whole graph ---------------------------------------------------------------------------------
-
-
-def lower_model(model: Layer, lowering: Lowering) -> Callable[[], Graph]:
-    """Lower a whole model; the function returned gives the graph, to be called when the weights are there."""
-    if not isinstance(model, (Functional, Sequential)):
-        raise LoadError(f"the file holds a {model.class_name}, not a model")
-    graph = lowering.b.graph
-    graph.name = model.name or "model"
-    sources, refs = _inputs(model)
-    used: set[str] = {"N"}
-    inputs = [lowering.b.input(s.name or f"input_{i}", input_type(s, used)) for i, s in enumerate(sources)]
-    scope = Scope(lowering, model, "")
-    lowering.declare(model, "", [v.tensor for v in inputs])
-    x: Any = inputs if isinstance(model, Functional) else inputs[0]
-    y = model.lower(lowering.b, x, scope)
-    names = _output_names(model, y)
-    outputs: list[Var] = []
-    made: list[str] = []
-    structure = _named(_single(y), iter(names), outputs, made)
-    graph.metadata["input_structure"] = _ref_names(_single(refs))
-    graph.metadata["output_structure"] = structure
-    return lambda: lowering.finish(outputs, made)
-
-
-def _inputs(model: Any) -> tuple[list[InputLayer], Any]:
-    """The input layers of a model in order, and the structure in which Keras takes them."""
-    if isinstance(model, Functional):
-        return model.inputs, model.input_layers
-    first = model.layers[0] if model.layers else None
-    if isinstance(first, InputLayer):
-        return [first], Ref(first.name or "")
-    if isinstance(first, (Functional, Sequential)):
-        return _inputs(first)
-    raise LoadError(
-        f"the Sequential model {model.name!r} does not know its input shape",
-        hint="call model.build(shape) or add keras.Input before saving",
-    )
-
-
-AXES = {2: "T", 3: "TC", 4: "HWC", 5: "DHWC"}
-
-
-def input_type(source: InputLayer, used: set[str]) -> Tensor:
-    """The type of an input: an unknown batch is N, other unknown dimensions get names of their own."""
-    shape = source.batch_shape
-    if shape is None:
-        raise LoadError(f"input {source.name!r} has no shape", node=source.name)
-    names = AXES.get(len(shape), "")
-    dims: list[Any] = []
-    for i, size in enumerate(shape):
-        if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
-            dims.append(size)
-        elif size is None:
-            dims.append(symbol("N") if i == 0 else _fresh(names[i - 1] if i <= len(names) else f"A{i}", used))
-        else:
-            raise LoadError(f"input {source.name!r} has the dimension {size!r}", node=source.name)
-    return Tensor(dtype(source.dtype or "float32"), tuple(dims))
-
-
-def _fresh(name: str, used: set[str]) -> Any:
-    base, i = name, 1
-    while name in used:
-        name, i = f"{base}_{i}", i + 1
-    used.add(name)
-    return symbol(name)
-
-
-def _single(x: Any) -> Any:
-    """A list of one is its element, as in Keras (unpack_singleton)."""
-    return x[0] if isinstance(x, list) and len(x) == 1 else x
-
-
-def _output_names(model: Any, y: Any) -> list[str]:
-    """A name for each output leaf: that of the layer it comes from, as Keras' output_names."""
-    if isinstance(model, Functional):
-        return [ref.layer for ref in _in_order(model.output_layers)]
-    last = model.layers[-1]
-    return [last.name or "output"] * len(flatten(y))
-
-
-def _in_order(x: Any) -> Iterator[Any]:
-    """Leaves in the order in which they are written (`flatten` sorts dicts)."""
-    if isinstance(x, dict):
-        for v in x.values():
-            yield from _in_order(v)
-    elif isinstance(x, list):
-        for v in x:
-            yield from _in_order(v)
-    else:
-        yield x
-
-
-def _named(y: Any, names: Iterator[str], outputs: list[Var], made: list[str]) -> Any:
-    """y with a distinct name for every leaf; the leaves go to `outputs`, the names to `made`."""
-    if isinstance(y, dict):
-        return {k: _named(v, names, outputs, made) for k, v in y.items()}
-    if isinstance(y, Value):
-        base = name = next(names)
-        i = 1
-        while name in made:
-            name, i = f"{base}_{i}", i + 1
-        outputs.append(y.var)
-        made.append(name)
-        return name
-    return [_named(v, names, outputs, made) for v in y]
-
-
-def _ref_names(refs: Any) -> Any:
-    if isinstance(refs, Ref):
-        return refs.layer
-    if isinstance(refs, dict):
-        return {k: _ref_names(v) for k, v in refs.items()}
-    return [_ref_names(v) for v in refs]

@@ -40,7 +40,7 @@ def assign(store: WeightStore, model: Layer, declared: Declared, file: str | Non
     for layer, parameters in declared.items():
         entries = found.get(layer, [])
         expected, got = [p.shape for p in parameters], [e.shape for e in entries]
-        if expected != got:
+        if expected != got and not (not got and all(p.weight.kept for p in parameters)):  # a seed may be missing
             wrong.append((parameters[0].path if parameters else layer.name or "", layer.class_name, expected, got))
     if wrong:
         raise LoadError(f"the weights do not fit the model's configuration:\n{_table(wrong)}", file=file)
@@ -91,7 +91,7 @@ class TreeStore:
         yield layer, path
         for attribute, child in layer.children():
             if isinstance(child, Layer):
-                yield from self._paths(child, f"{path}/{attribute}")
+                yield from self._paths(child, "/".join(filter(None, (path, layer.store_path, attribute))))
                 continue
             lists = [attribute, "_layer_checkpoint_dependencies"] if attribute == "layers" else [attribute]
             used: dict[str, int] = {}
@@ -176,7 +176,8 @@ def legacy_order(layer: Layer, declared: Declared) -> list[Parameter]:
 def _weights(layer: Layer, declared: Declared, trainable: bool) -> Iterator[tuple[Parameter, bool]]:
     """Keras' `Layer.weights`: own ones, then those of the children; with whether each is trained."""
     trainable = trainable and layer.trainable
-    for parameter in sorted(declared.get(layer, ()), key=lambda p: not p.weight.trainable):
+    own = (p for p in declared.get(layer, ()) if not p.weight.kept)  # Keras counts no seeds among the weights
+    for parameter in sorted(own, key=lambda p: not p.weight.trainable):
         yield parameter, trainable and parameter.weight.trainable
     for _, child in layer.children():
         for each in [child] if isinstance(child, Layer) else child:

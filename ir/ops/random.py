@@ -9,15 +9,17 @@ from ..types import DType, Tensor, f32
 
 @op("random")
 def random_normal(
-    *, shape: Dims, mean: float = 0.0, scale: float = 1.0, dtype: DType = f32, seed: int | None = None
-) -> Tensor:
-    """Independent normal numbers; with a seed the same ones at every run."""
+    key: Tensor | None = None, *, shape: Dims, mean: float = 0.0, scale: float = 1.0, dtype: DType = f32,
+    seed: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Independent normal numbers; the same ones at every run with a seed, for the same integers with a key."""
     return Tensor(dtype, tuple(shape))
 
 
 @op("random")
 def random_uniform(
-    *, shape: Dims, low: float = 0.0, high: float = 1.0, dtype: DType = f32, seed: int | None = None
-) -> Tensor:
-    """Independent numbers, uniform in [low, high); with a seed the same ones at every run."""
+    key: Tensor | None = None, *, shape: Dims, low: float = 0.0, high: float = 1.0, dtype: DType = f32,
+    seed: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Independent numbers, uniform in [low, high); the same ones at every run with a seed, for equal keys with a key."""
     return Tensor(dtype, tuple(shape))

@@ -70,7 +70,6 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
     "gate of unknown kind": (
         _model(lambda L, x: L.GRU(3, recurrent_activation="glu", name="r")(x)), ("r", "recurrent_activation='glu'"),
     ),
-    "training": (_model(lambda L, x: L.Dropout(0.5, name="mc")(x, training=True)), ("mc", "training=True")),
     "interpolation": (
         lambda keras: keras.Sequential(
             [keras.Input((6, 5, 4)), keras.layers.UpSampling2D(interpolation="area", name="up")]
