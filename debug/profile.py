@@ -34,7 +34,7 @@ def profile(plan: Plan, arrays: Sequence[Any], rounds: int = 5, threads: int | N
     Runs on a plan of its own, so that callers of `plan` are not disturbed, with as many BLAS threads as a program of
     `threads` threads gives it.  Where a big batch is cut, `plan` serves one shard, and the first samples are taken.
     """
-    own = Plan(plan.graph, Program)
+    own = Plan(plan.graph, Program, {name: array.copy() for name, array in plan.resident.items()})
     parts = [_first_samples(own, i, x) for i, x in enumerate(arrays)]
     is_cut = any(np.shape(part) != np.shape(x) for part, x in zip(parts, arrays))
     alone = is_cut or threads == 1 or any(node.op.has("sequential") for node in plan.graph.nodes)
@@ -50,17 +50,13 @@ def profile(plan: Plan, arrays: Sequence[Any], rounds: int = 5, threads: int | N
 
 
 def _first_samples(plan: Plan, index: int, value: Any) -> Any:
-    planned = plan.arrays.get(plan.graph.inputs[index])
+    planned = plan.arrays.get(plan.fed[index])
     return value if planned is None else value[tuple(slice(size) for size in planned.shape)]
 
 
 def _lap(plan: Plan, arrays: Sequence[Any]) -> list[float]:
     """The seconds of each step in one run."""
-    for var, value in zip(plan.graph.inputs, arrays):
-        if var in plan.arrays:
-            np.copyto(plan.arrays[var], value)
-        else:
-            plan.loose[var] = value
+    plan.feed(arrays)
     times = []
     with np.errstate(all="ignore"):
         for step in plan.steps:

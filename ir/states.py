@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .builder import Builder
 from .graph import Graph, State, Var
+from .types import Tensor
 
 Array = np.ndarray[Any, Any]
 
@@ -29,16 +30,13 @@ class States:
     def __contains__(self, name: str) -> bool:
         return name in self._inputs
 
-    def __iter__(self) -> Iterable[str]:
-        return iter(self._inputs)
-
     def read(self, name: str, first: Any) -> Var:
         """The newest value of the state called name; at its first use it is declared, with an array to start from."""
         return self.declare(name, self.b.constant(first, f"{name}.first")) if name not in self else self._newest[name]
 
     def declare(self, name: str, first: Var) -> Var:
         """A new state that starts from a constant."""
-        var = self.b.input(name, first.tensor)
+        var = self.b.input(name, Tensor(first.tensor.dtype, first.tensor.shape))  # its elements will not stay known
         self._inputs[name] = self._newest[name] = var
         self._first[name] = first
         return var

@@ -19,6 +19,7 @@ How a lowering is run (which weights are at hand, masks, dtypes) is the business
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Union
@@ -105,15 +106,23 @@ class Layer:
         given.update(keywords)
         for f in known:
             if f.name in given:
-                setattr(self, f.name, given[f.name])
+                setattr(self, f.name, _as_config(given[f.name]))
             elif f.default is not dataclasses.MISSING:
                 setattr(self, f.name, f.default)
             elif f.default_factory is not dataclasses.MISSING:
                 setattr(self, f.name, f.default_factory())
             else:
                 raise TypeError(f"{cls.__name__} needs {f.name!r}")
+        if self.name is None:
+            self.name = unique_name(snake_case(cls.__name__))
         self.values: dict[str, Any] = {}
         self.check()
+
+    def __call__(self, *args: Any, **arguments: Any) -> Any:
+        """The layer applied to symbolic tensors (`tenun.Input`), as one more call of a functional model."""
+        from .symbolic import record
+
+        return record(self, args, arguments)
 
     # ---- what subclasses override
 
@@ -182,7 +191,40 @@ class Layer:
         return UnsupportedError(f"layer {self.name!r} ({self.class_name}): {why}", node=self.name, op=self.class_name)
 
 
+# ---- names ----------------------------------------------------------------------------------------------------
+
+_COUNTS: dict[str, int] = {}
+
+
+def snake_case(name: str) -> str:
+    """Keras' `to_snake_case`: Conv2DTranspose -> conv2d_transpose."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def unique_name(base: str) -> str:
+    """`dense`, `dense_1`, ...: the next name of its kind since the last `clear_session`, as Keras counts."""
+    number = _COUNTS[base] = _COUNTS.get(base, -1) + 1
+    return f"{base}_{number}" if number else base
+
+
+def clear_session() -> None:
+    """Start counting names anew."""
+    _COUNTS.clear()
+
+
+# ---- the table ------------------------------------------------------------------------------------------------
+
 LAYERS: dict[str, type[Layer]] = {}
+
+
+def _as_config(value: Any) -> Any:
+    """A field as layers keep it: a model is the layer that defines it, an initialiser (or the like) its config."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_as_config(v) for v in value) if not hasattr(value, "_fields") else value
+    table = getattr(type(value), "table", None)
+    return table.serialize(value) if table is not None else getattr(value, "definition", value)
 
 
 @dataclass_transform(eq_default=False, field_specifiers=(field,))

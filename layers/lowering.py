@@ -63,17 +63,38 @@ class Parameter:
     def type(self) -> Tensor:
         return Tensor(dtype(self.dtype), self.shape)
 
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes it by its gradient."""
+        return self.trained
+
+    def numpy(self) -> Array:
+        """The elements (a copy)."""
+        return np.array(self.data)
+
+    def assign(self, value: Any) -> None:
+        """Change the elements in place; LoadError where the shape is another."""
+        array, own = np.asarray(value), self.data
+        if array.shape != self.shape:
+            raise LoadError(f"weight {self.name} has the shape {self.shape}, given is {array.shape}", node=self.path)
+        if own is None or not own.flags.writeable or own.dtype != self.type.dtype.numpy:
+            self.data = np.array(array, self.type.dtype.numpy, order="C")
+        else:
+            np.copyto(own, array, casting="unsafe")
+
 
 @dataclass
 class Lowering:
     """A graph in the making.
 
-    `activities` are the outputs of layers that have an activity regulariser, for the loss.
+    `applied` lists the calls of layers: path, layer, and what it gave; `activities` the outputs of those that have an
+    activity regulariser, for the loss.
     """
 
     b: Builder = field(default_factory=lambda: Builder(Graph("model")))
     live: bool = False
     parameters: dict[Layer, list[Parameter]] = field(default_factory=dict)
+    applied: list[tuple[str, Layer, Any]] = field(default_factory=list)
     activities: list[tuple[Layer, Var]] = field(default_factory=list)
     forbid_state: str | None = None  # why a stateful layer cannot be here, if so
     _paths: dict[Layer, str] = field(default_factory=dict)
@@ -124,7 +145,7 @@ class Lowering:
             var.constant.data = array
 
     def state(self, name: str, shape: tuple[int, ...], dtype_name: str) -> Var:
-        """The current value of a state that starts with zeros: the graph's input, or what an earlier call made of it."""
+        """The current value of a state that starts with zeros: an input, or what an earlier call made of it."""
         return self.states.read(name, np.zeros(shape, dtype(dtype_name).numpy))
 
     def finish(self, outputs: Sequence[Var], names: Sequence[str]) -> Graph:
@@ -226,7 +247,9 @@ class Scope:
         scope = Scope(
             self._lowering, layer, where, self.training if training is None else bool(training), self.trainable
         )
+        place = len(self._lowering.applied)
         y = layer.lower(self.b, own, scope, **keywords)
+        self._lowering.applied.insert(place, (where, layer, map_structure(_var, y)))
         if layer.activity is not None:
             self._lowering.activities += [(layer, _var(v)) for v in flatten(y)]
         if any(isinstance(v, Value) for v in flatten(y)):  # a model: its layers have made the masks

@@ -20,6 +20,10 @@ def _wide(b: Builder, x: Var) -> Var:
     return x if x.tensor.dtype.name == "f64" else as_dtype(b, x, "float32")
 
 
+def _square_root(x: Any) -> None:
+    np.sqrt(x, out=x)
+
+
 @layer
 class BatchNormalization(Layer):
     """(x - moving_mean) / sqrt(moving_variance + epsilon) * gamma + beta along an axis."""
@@ -58,9 +62,11 @@ class BatchNormalization(Layer):
         yield Weight("moving_mean", shape, self.moving_mean_initializer, trainable=False, autocast=False)
         yield Weight("moving_variance", shape, self.moving_variance_initializer, trainable=False, autocast=False)
         if self.renorm:
-            yield Weight("moving_stddev", shape, "ones", trainable=False, autocast=False)
-            yield Weight("renorm_mean", shape, "zeros", trainable=False, autocast=False)
-            yield Weight("renorm_stddev", shape, "ones", trainable=False, autocast=False)
+            for name, first in (("moving_stddev", self.moving_variance_initializer),
+                                ("renorm_mean", self.moving_mean_initializer),
+                                ("renorm_stddev", self.moving_variance_initializer)):  # fmt: skip
+                adjust = _square_root if name.endswith("stddev") else None
+                yield Weight(name, shape, first, trainable=False, autocast=False, adjust=adjust)
 
     def lower(self, b: Builder, x: Var, w: Scope, mask: Mask = None) -> Var:
         x = _wide(b, x)

@@ -73,7 +73,9 @@ class Cell(Seeded):
         recurrent = (self.units, columns)
         yield self.weight("recurrent_kernel", recurrent, "recurrent")
         if self.use_bias:
-            yield self.weight("bias", self.bias_shape())
+            yield self.weight("bias", self.bias_shape(), adjust=self.adjust_bias)
+
+    adjust_bias: ClassVar[Any] = None
 
     def settings(self) -> tuple[Any, ...]:
         """What has to be equal for two cells to be the two directions of one op."""
@@ -135,6 +137,11 @@ class LSTMCell(_GatedCell):
     unit_forget_bias: bool = True
     gates: ClassVar[int] = 4
     state_names: ClassVar[tuple[str, ...]] = ("h", "c")
+
+    def adjust_bias(self, bias: Any) -> None:
+        """The forget gate is open at first (Jozefowicz et al. 2015)."""
+        if self.unit_forget_bias:
+            bias[self.units : 2 * self.units] = 1
 
     def emit(self, b: Builder, operands: tuple[Any, ...], states: list[Var] | None, attrs: dict[str, Any]) -> Result:
         chosen = self.activations()

@@ -12,20 +12,14 @@ LOSSES.get("mse"), LOSSES.get({"class_name": "MeanSquaredError", "config": {}}),
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from ..errors import UnsupportedError
+from ..layers.base import snake_case
 
 T = TypeVar("T")
 C = TypeVar("C", bound="type[Any]")
-
-
-def snake_case(name: str) -> str:
-    """Keras' name of an object of a class: CategoricalCrossentropy -> categorical_crossentropy."""
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def config_of(obj: Any) -> dict[str, Any]:

@@ -6,13 +6,14 @@
     3. binding   kernels are called once with their arrays and return steps.
 
 A run copies the inputs in, calls the steps one after another, and copies the outputs out: no look-up, no allocation,
-no shape logic.  Nodes whose shapes depend on data, sequences, strings and control flow are steps too, which compute
+no shape logic.  States that are resident have arrays of their own outside of the arena, which every run reads and
+changes in place.  Nodes whose shapes depend on data, sequences, strings and control flow are steps too, which compute
 on the same kernels with fresh arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -30,13 +31,24 @@ from .registry import Array, Step
 SCRATCH_RESERVE = 64 << 20  # bytes of address space for scratch; only what steps touch becomes memory
 
 
+Resident = Mapping[str, Array]  # arrays of states, by the name of their input
+
+
 @dataclass
 class Root:
-    """A buffer of the arena: the place of one value or of several that follow each other."""
+    """A buffer: the place of one value or of several that follow each other.
+
+    Buffers lie in the arena, but for that of a resident state: only its next value may take the place of it.
+    """
 
     var: Var
     first: int
     last: int
+    heir: Var | None = None
+
+    @property
+    def resident(self) -> bool:
+        return self.heir is not None
 
 
 @dataclass
@@ -67,9 +79,9 @@ def _phantom(t: Tensor) -> Array:
 class _StoragePass:
     """Walks the nodes once and decides where every planned value lives."""
 
-    def __init__(self, graph: Graph, nodes: Sequence[Node]) -> None:
+    def __init__(self, graph: Graph, nodes: Sequence[Node], resident: Resident) -> None:
         self.graph, self.nodes, self.storage = graph, nodes, Storage()
-        self.outputs = set(graph.outputs)
+        self.heirs = {s.input: graph.outputs[s.output] for s in graph.state if s.input.name in resident}
         self.last_use: dict[Var, int] = {}
         for i, node in enumerate(nodes):
             for var in node.inputs:
@@ -80,7 +92,9 @@ class _StoragePass:
 
     def run(self) -> Storage:
         for var in self.graph.inputs:
-            if is_planned(var):
+            if var in self.heirs:
+                self.enter(var, Root(var, -1, -1, self.heirs[var]))
+            elif is_planned(var):
                 self.own(var, -1)
         for var in self.graph.constants:
             if is_planned(var):
@@ -129,11 +143,14 @@ class _StoragePass:
         """Let the output take the buffer of an operand of the same type that nobody needs afterwards."""
         if not (is_bound(node) and node.op.has("inplace")):
             return False
-        for var in node.operands:
-            root = self.storage.root_of.get(var) if var is not None else None
-            if root is None or var is None or var.type != out.type or root.last > step:
+        operands = [v for v in node.operands if v is not None]
+        for var in sorted(operands, key=lambda v: self.heirs.get(v) is not out):  # a state is changed where it lives
+            root = self.storage.root_of.get(var)
+            if root is None or var.type != out.type or root.last > step:
                 continue
             if not self._is_whole(var, root) or not self._only_reader(node, var, root):
+                continue
+            if root.resident and root.heir is not out:
                 continue
             self.enter(out, root)
             return True
@@ -150,9 +167,10 @@ class _StoragePass:
 
 
 def is_bound(node: Node) -> bool:
-    """Whether a node can be bound to arrays before the run: all shapes known, no strings, sequences, subgraphs."""
+    """Whether a node can be bound to arrays before the run: all shapes known, no strings, sequences, control flow."""
     values = [v for v in (*node.inputs, *node.outputs) if v is not None]
-    return not node.graphs and not node.dynamic and not node.op.has("opaque") and all(map(is_planned, values))
+    loose = node.dynamic or node.op.has("opaque") or (node.graphs and not node.op.has("elementwise"))
+    return not loose and all(map(is_planned, values))
 
 
 def _attrs(node: Node) -> dict[str, Any]:
@@ -198,13 +216,16 @@ def _aligned_bytes(size: int) -> Array:
 class Plan:
     """A compiled graph of concrete shapes with memory of its own: one run at a time.
 
-    `programs(graph)` makes a function on arrays of a subgraph.  `memory` reports the arena.
+    `programs(graph)` makes a function on arrays of a subgraph; `resident` has the arrays of those states that every
+    run changes in place.  `memory` reports the arena.
     """
 
-    def __init__(self, graph: Graph, programs: Callable[[Graph], Callable[..., Any]]) -> None:
-        self.graph = graph
+    def __init__(
+        self, graph: Graph, programs: Callable[[Graph], Callable[..., Any]], resident: Resident | None = None
+    ) -> None:
+        self.graph, self.resident = graph, dict(resident or {})
         nodes = list(graph.nodes)
-        storage = _StoragePass(graph, nodes).run()
+        storage = _StoragePass(graph, nodes, self.resident).run()
         buffers = [Buffer(r.var.tensor.nbytes, r.first, r.last) for r in storage.roots]
         self.memory = plan_memory(buffers)
         self.roots, self.storage = storage.roots, storage
@@ -215,13 +236,28 @@ class Plan:
         self.steps: list[Step] = []
         self.origin: list[Node] = []  # the node of each step
         for var in graph.inputs:
-            if is_planned(var):
+            if var.name in self.resident or is_planned(var):
                 self.arrays[var] = self._buffer(var)
         for node in nodes:
             self._bind(node, programs)
+        states = {s.input: s.output for s in graph.state if s.input.name in self.resident}
+        self.fed = [v for v in graph.inputs if v not in states]
+        self._given = [v for i, v in enumerate(graph.outputs) if i not in states.values()]
+        self._moves = list(self._moved_states({v: graph.outputs[i] for v, i in states.items()}))
 
     def _buffer(self, var: Var) -> Array:
-        return self.arena.array(self._offsets[id(self.storage.root_of[var])], var.tensor)
+        root = self.storage.root_of[var]
+        if root.resident:
+            return self.resident[root.var.name].reshape(var.tensor.static)
+        return self.arena.array(self._offsets[id(root)], var.tensor)
+
+    def _moved_states(self, states: dict[Var, Var]) -> Iterator[tuple[Array, Var, bool]]:
+        """The resident arrays whose next values are elsewhere, with that value, and whether it may change first."""
+        for var, heir in states.items():
+            array, value = self.arrays[var], self.arrays.get(heir)
+            if value is None or _place(value) != _place(array):
+                root = self.storage.root_of.get(heir)
+                yield array, heir, root is not None and root.resident
 
     def _bind(self, node: Node, programs: Callable[[Graph], Callable[..., Any]]) -> None:
         self.arena.start_step()
@@ -242,7 +278,8 @@ class Plan:
         outs = tuple(self.arrays.get(v) for v in node.outputs)
         if row.form == "kernel":
             try:
-                bound = row.call(*operands, **attrs, out=outs if node.op.many else outs[0], scratch=self.arena.scratch)
+                out = outs if node.op.many else outs[0]
+                bound = row.call(*operands, **attrs, **node.graphs, out=out, scratch=self.arena.scratch)
             except TenunError as error:
                 raise error.at(node=node.source or None, op=node.op.name) from None
             return flat_steps(bound)
@@ -266,13 +303,17 @@ class Plan:
 
         return step
 
-    def run(self, inputs: Sequence[Any]) -> list[Any]:
-        """The outputs (fresh arrays) for inputs of exactly the plan's types."""
-        for var, value in zip(self.graph.inputs, inputs):
+    def feed(self, inputs: Sequence[Any]) -> None:
+        """Copy inputs of exactly the plan's types to their places; resident states are none."""
+        for var, value in zip(self.fed, inputs):
             if var in self.arrays:
                 np.copyto(self.arrays[var], value)
             else:
                 self.loose[var] = value
+
+    def run(self, inputs: Sequence[Any]) -> list[Any]:
+        """The outputs (fresh arrays) for inputs of exactly the plan's types; resident states are neither."""
+        self.feed(inputs)
         step: Step | None = None
         try:
             with np.errstate(all="ignore"):
@@ -281,7 +322,10 @@ class Plan:
         except Exception as error:
             assert step is not None
             raise self._blamed(error, step) from error
-        outputs = [self.arrays[v].copy() if v in self.arrays else self.loose[v] for v in self.graph.outputs]
+        outputs = [self.arrays[v].copy() if v in self.arrays else self.loose[v] for v in self._given]
+        values = [(array, self.arrays.get(v, self.loose.get(v)), shared) for array, v, shared in self._moves]
+        for array, value in [(array, value.copy() if shared else value) for array, value, shared in values]:
+            np.copyto(array, value)
         self.loose.clear()
         return outputs
 
@@ -292,6 +336,11 @@ class Plan:
         if isinstance(error, TenunError):
             return error.at(**where)
         return RunError(f"{type(error).__name__} in a kernel: {error}\n    {node!r}", **where)
+
+
+def _place(array: Array) -> Any:
+    """What two arrays that are the same elements have in common."""
+    return array.__array_interface__["data"], array.shape, array.strides
 
 
 def _store_one(out: Array | None, result: Any) -> None:

@@ -18,16 +18,20 @@ from ...ir.rebuild import bind_symbols, rebuild
 from ...ir.types import Tensor, type_of
 from ...passes.manager import Context, PassManager, pipeline
 from .evaluate import evaluate, run_time_type
-from .plan import Plan
+from .plan import Plan, Resident
 
 CACHE = 16  # plans kept for different input shapes
 
 
 class Program:
-    """A graph as a function on arrays; thread-safe."""
+    """A graph as a function on arrays; thread-safe.
 
-    def __init__(self, graph: Graph, cache: int = CACHE) -> None:
-        self.graph, self.cache = graph, cache
+    States with an array in `resident` (by the name of their input) are read and changed there by every run: they are
+    neither inputs nor outputs of the function, which then serves one thread at a time.
+    """
+
+    def __init__(self, graph: Graph, cache: int = CACHE, resident: Resident | None = None) -> None:
+        self.graph, self.cache, self.resident = graph, cache, resident or {}
         self._lock = threading.Lock()
         self._idle: OrderedDict[tuple[Any, ...], list[Plan]] = OrderedDict()
 
@@ -69,9 +73,11 @@ class Program:
                 self._idle.popitem(last=False)
 
     def _make(self, inputs: Sequence[Any]) -> Plan:
-        special = specialize(self.graph, inputs)
+        given = iter(inputs)
+        everything = [self.resident[v.name] if v.name in self.resident else next(given) for v in self.graph.inputs]
+        special = specialize(self.graph, everything)
         try:
-            return Plan(special, Program)
+            return Plan(special, Program, self.resident)
         except (MemoryError, OverflowError, ValueError) as error:
             shapes = ", ".join(f"{v.name}: {v.type}" for v in special.inputs)
             message = f"cannot plan {special.name!r} for inputs {shapes}: {error}"

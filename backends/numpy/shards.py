@@ -18,7 +18,7 @@ import numpy as np
 from ...ir.graph import Graph
 from ...passes.batch import batch_axis, batch_symbol
 from ...passes.cost import total_flops, working_set
-from .plan import Plan
+from .plan import Plan, Resident
 from .program import Program
 
 SHARD_BYTES = 8 << 20  # what the largest step of a shard may read and write
@@ -70,10 +70,10 @@ def cores() -> int:
 class ShardedProgram:
     """A program that cuts its batch; with one thread it is the program itself, BLAS on one thread too."""
 
-    def __init__(self, graph: Graph, threads: int | None = None) -> None:
+    def __init__(self, graph: Graph, threads: int | None = None, resident: Resident | None = None) -> None:
         self.graph = graph
         self.threads = threads if threads is not None else cores()
-        self.whole = Program(graph)
+        self.whole = Program(graph, resident=resident)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._flops = max(total_flops(graph), 1)

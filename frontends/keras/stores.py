@@ -5,7 +5,6 @@ A store says what it holds for each layer (`find`); `assign` compares that with 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from ...errors import LoadError
 from ...layers import Layer, Parameter
+from ...layers.base import snake_case
 from .archive import H5, H5_ERRORS, errors_as
 
 Declared = Mapping[Layer, Sequence[Parameter]]
@@ -55,13 +55,6 @@ def _table(rows: list[tuple[str, str, list[Any], list[Any]]]) -> str:
         lines.append((path, cls, ", ".join(map(str, expected)) or "none", ", ".join(map(str, got)) or "none"))
     widths = [max(len(line[i]) for line in lines) for i in range(3)]
     return "\n".join("    " + "  ".join(c.ljust(w) for c, w in zip(line, widths)) + "  " + line[3] for line in lines)
-
-
-def snake_case(name: str) -> str:
-    """Keras' `to_snake_case`: Conv2DTranspose -> conv2d_transpose."""
-    name = re.sub(r"\W+", "", name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 # ---- .keras -----------------------------------------------------------------------------------------------------
@@ -200,6 +193,16 @@ class LiveStore:
                 owner = getattr(live, layer.store_path) if layer.store_path else live
                 found[layer] = [_live_entry(v) for v in _variables(owner)]
         return found
+
+
+def write_live(model: Layer, live_model: Any, declared: Declared) -> None:
+    """Give the variables of a Keras model the data of the parameters."""
+    for layer, live in _live(model, live_model):
+        parameters = [p for p in declared.get(layer, ()) if not p.weight.kept]
+        if parameters:
+            owner = getattr(live, layer.store_path) if layer.store_path else live
+            for variable, parameter in zip(_variables(owner), parameters):
+                variable.assign(parameter.data)
 
 
 def _live(layer: Layer, live: Any) -> Iterator[tuple[Layer, Any]]:

@@ -21,5 +21,5 @@ def random_uniform(
     key: Tensor | None = None, *, shape: Dims, low: float = 0.0, high: float = 1.0, dtype: DType = f32,
     seed: int | None = None,
 ) -> Tensor:  # fmt: skip
-    """Independent numbers, uniform in [low, high); the same ones at every run with a seed, for equal keys with a key."""
+    """Independent numbers, uniform in [low, high); the same ones at every run with a seed or for equal keys."""
     return Tensor(dtype, tuple(shape))

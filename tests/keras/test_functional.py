@@ -205,7 +205,8 @@ def test_names_sources_and_shared_constants(keras: Any, tmp_path: Path) -> None:
 def test_one_op_for_a_bidirectional_layer(keras: Any, tmp_path: Path) -> None:
     L = keras.layers
     x = keras.Input((6, 3))
-    graph = load(saved(keras.Model(x, L.Bidirectional(L.LSTM(4, return_sequences=True), name="bi")(x)), tmp_path))
+    y = L.Bidirectional(L.LSTM(4, return_sequences=True, name="lstm"), name="bi")(x)
+    graph = load(saved(keras.Model(x, y), tmp_path))
     assert [n.op.name for n in compile(graph).optimized.nodes] == ["lstm", "reshape"]
     halves = ("bi/forward_lstm", "bi/backward_lstm")
     assert set(graph.weights) == {f"{h}.{w}" for h in halves for w in ("kernel", "recurrent_kernel", "bias")}

@@ -1,0 +1,158 @@
+"""The graph of one step: forward, loss, regularisation, backward, optimiser, metrics, all of it one graph.
+
+    step(model, settings, targets, weights, train=True)
+
+Weights, optimiser slots, moving averages, seeds and the metrics' accumulators are states of the graph: it is compiled
+like every other one, and its states are changed in place.  A step that only evaluates has the same form without what
+learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import TenunError
+from ..ir import Builder, Graph, Tensor, Var
+from ..ir.states import States
+from ..layers import Layer, Lowering, Parameter, Value
+from ..layers.whole import Lowered, lower_model
+from ..passes.autodiff.engine import gradients_or_none
+from . import constraints, regularizers
+from .compiled import Measure, Settings, Target
+from .losses import apply_mask
+from .optimizers import Trainable
+
+LOSS = "loss"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step's graph, what it computes, and the weights it reads.
+
+    Inputs: the model's, then `target/<output>` and `weight/<output>`; outputs: `loss`, then the loss of each target.
+    """
+
+    graph: Graph
+    targets: list[Target]
+    measures: list[Measure]
+    parameters: list[Parameter]
+
+    @property
+    def losses(self) -> list[str]:
+        """The names in the logs of the single losses, which are told apart only where there are several."""
+        return [t.label for t in self.targets] if len(self.targets) > 1 else []
+
+
+def step(
+    model: Layer, settings: Settings, targets: Mapping[str, Tensor], weights: Mapping[str, Tensor],
+    order: Sequence[Layer], train: bool,
+) -> Step:  # fmt: skip
+    """The step for targets and sample weights of given types, by the output that they belong to.
+
+    order: all layers, in the order in which Keras lists their variables.
+    """
+    lowering = Lowering(live=True)
+    lowered = lower_model(model, lowering, training=train)
+    b = lowering.b
+    b.graph.metadata.clear()
+    labels = {name: b.input(f"target/{name}", t) for name, t in targets.items()}
+    importance = {name: b.input(f"weight/{name}", t) for name, t in weights.items()}
+    outputs = {name: value.var.tensor for name, value in lowered.outputs.items()}
+    goals = settings.targets(outputs, targets)
+    single = [_loss(b, goal, lowered, labels, importance) for goal in goals]
+    total = _total(b, goals, single, penalties(lowering))
+    parameters = [p for layer in order for p in lowering.parameters.get(layer, ())]
+    if train:
+        _learn(b, lowering.states, settings, total, [p for p in parameters if p.trained])
+    measures = settings.measures(outputs, targets)
+    for measure in measures:
+        _measure(b, lowering.states, measure, lowered.outputs[measure.output], labels, importance)
+    names = [LOSS, *(f"loss {i}" for i in range(len(single)))] if len(single) > 1 else [LOSS]
+    graph = lowering.finish([total, *(single if len(single) > 1 else [])], names)
+    lowering.fill()
+    return Step(graph, goals, measures, parameters)
+
+
+def _loss(b: Builder, goal: Target, lowered: Lowered, labels: Mapping[str, Var], importance: Mapping[str, Var]) -> Var:
+    """The loss of one output, a scalar."""
+    value = lowered.outputs[goal.output]
+    with b.at(f"loss/{goal.output}"):
+        return goal.loss(b, labels[goal.output], value.var, importance.get(goal.output), value.mask)
+
+
+def _total(b: Builder, goals: Sequence[Target], single: Sequence[Var], more: Sequence[Var]) -> Var:
+    """The weighted sum of all losses, and the penalties; in float32."""
+    with b.at("loss"):
+        parts = [v if g.weight is None else b.mul(v, g.weight) for g, v in zip(goals, single)] + list(more)
+        if not parts:
+            raise TenunError("there is no loss to compute", hint="give compile() a loss")
+        total = b.cast(parts[0], to="f32") if parts[0].tensor.dtype.bits < 32 else parts[0]
+        for part in parts[1:]:
+            total = b.add(total, b.cast_like(part, total))
+        return total
+
+
+def penalties(lowering: Lowering) -> list[Var]:
+    """The penalties of all regularisers: on outputs, then on the weights in training, each a scalar."""
+    b, found = lowering.b, []
+    for layer, output in lowering.activities:
+        with b.at(f"loss/{layer.name}"):
+            found.append(regularizers.get(layer.activity)(b, output))
+    for parameters in lowering.parameters.values():
+        for p in parameters:
+            penalty = regularizers.get(p.weight.regularizer)
+            if penalty is not None and p.trained:
+                with b.at(f"loss/{p.name}"):
+                    found.append(penalty(b, lowering.value(p, live=True)))
+    return found
+
+
+def _learn(b: Builder, states: States, settings: Settings, total: Var, parameters: Sequence[Parameter]) -> None:
+    """Differentiate the loss, and write what the optimiser makes of the parameters."""
+    optimizer = settings.optimizer
+    read = [p for p in parameters if p.name in states]
+    current = [states.read(p.name, None) for p in read]
+    with b.at("gradient"):
+        loss = optimizer.scale_loss(b, states, total)
+        found = gradients_or_none(b, [loss], current)
+    rows = [
+        Trainable(p.name, var, g, p.shape, p.dtype, constraints.get(p.weight.constraint))
+        for p, var, g in zip(read, current, found)
+    ]
+    with b.at("optimizer"):
+        for p, new in zip(read, optimizer.apply(b, states, rows)):
+            states.write(p.name, new)
+
+
+def _measure(
+    b: Builder, states: States, measure: Measure, value: Value, labels: Mapping[str, Var],
+    importance: Mapping[str, Var],
+) -> None:  # fmt: skip
+    """Move a metric's accumulators; only weighted metrics see sample weights, and the mask with them, as in Keras."""
+    import numpy as np
+
+    label = labels[measure.output]
+    weight = importance.get(measure.output) if measure.weighted else None
+    with b.at(f"metrics/{measure.label}"):
+        if weight is not None and value.mask is not None:
+            weight = apply_mask(b, weight, value.mask, "sum")
+        shapes = measure.metric.variables(label.tensor, value.var.tensor)
+        state = {k: states.read(measure.state(k), np.zeros(shape, np.float32)) for k, shape in shapes.items()}
+        for k, new in measure.metric.update(b, state, label, value.var, weight).items():
+            states.write(measure.state(k), new)
+
+
+def compiled_type(array: Any, output: Tensor | None, batch: Any) -> Tensor:
+    """The type of a target or weight: the batch and the output's symbols where they stand, else the array's sizes."""
+    from ..ir import dtype, symbol
+
+    sizes: list[Any] = list(array.shape)
+    if output is not None and output.shape is not None:
+        for i, d in enumerate(output.shape[: len(sizes)]):
+            if not isinstance(d, int):
+                sizes[i] = d
+    if sizes:
+        sizes[0] = batch if batch is not None else symbol("N")
+    return Tensor(dtype(array), tuple(sizes))
