@@ -1,22 +1,25 @@
-"""The calls of the public contract: load, parse, compile, compile_and_run, grad, save."""
+"""The calls of the public contract: load, parse, compile, compile_and_run, grad, load_model, fit, save."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import LoadError, UnsupportedError
 from .executable import Executable, random_inputs
 from .ir.graph import Graph
+
+if TYPE_CHECKING:
+    from .training.model import Model
 
 
 def load(model: Any, *, custom_objects: Mapping[str, Any] | None = None) -> Graph:
     """Parse a model into a graph.
 
     model: a path (`.keras .h5 .onnx .tenun`; the content decides, not the suffix), `bytes` of such a file, a live
-    Keras model (any backend), an `onnx.ModelProto`, or a `Graph`.  `custom_objects` gives meanings to layer classes
-    that tenun does not know.  Raises LoadError, UnsupportedError, GraphError or ShapeError, naming file and layer.
+    Keras model (any backend), an `onnx.ModelProto`, a `tenun.Model` or a `Graph`.  `custom_objects` gives meanings to
+    layer classes that tenun does not know.  Raises LoadError, UnsupportedError, GraphError or ShapeError, naming file and layer.
     """
     from .frontends import reader_for
 
@@ -24,6 +27,8 @@ def load(model: Any, *, custom_objects: Mapping[str, Any] | None = None) -> Grap
         return model
     if isinstance(model, Executable):
         return model.graph
+    if hasattr(model, "definition"):  # a tenun.Model, which nobody has to import for this
+        return model.graph()  # type: ignore[no-any-return]
     return reader_for(model)(model, custom_objects or {})
 
 
@@ -94,16 +99,54 @@ def grad(graph: Graph, outputs: Sequence[str] | None = None, wrt: Sequence[str] 
     return gradient_graph(graph, outputs, wrt)
 
 
-def save(obj: Graph | Executable, path: str | Path) -> None:
-    """Write a graph, whole or not at all; the suffix chooses the format (`.tenun`)."""
+def load_model(source: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Model:
+    """A model to train further: from a `.keras` or `.h5` file (path or bytes), or a live Keras model.
+
+    With `compile`, it is compiled with what the file says (optimiser, loss, metrics), and its optimiser goes on where
+    it stood.  Raises LoadError or UnsupportedError, naming file and layer.
+    """
+    from .training.saving import load_model as load
+
+    return load(source, custom_objects, compile)
+
+
+def fit(keras_model: Any, *args: Any, **keywords: Any) -> Any:
+    """Train a compiled live Keras model here; it gets the weights and the optimiser's state; returns the History.
+
+    Arguments are those of `Model.fit`.
+    """
+    from .training.saving import fit as train
+
+    return train(keras_model, *args, **keywords)
+
+
+def check_gradients(model: Any, x: Any, y: Any, **options: Any) -> Any:
+    """Compare the gradients of a compiled model's loss with central differences, parameter by parameter.
+
+    See `tenun.debug.gradients`.
+    """
+    from .debug.gradients import check_gradients as check
+
+    return check(model, x, y, **options)
+
+
+def save(obj: Graph | Executable | Model, path: str | Path) -> None:
+    """Write a graph or a model, whole or not at all; the suffix chooses the format.
+
+    `.tenun` takes anything, `.keras` a `tenun.Model`.
+    """
     from .frontends.tenun import write
 
-    graph = obj.graph if isinstance(obj, Executable) else obj
     suffix = Path(path).suffix
-    if not isinstance(graph, Graph):
-        raise UnsupportedError(f"cannot save a {type(obj).__name__}", hint="save a Graph or an Executable")
-    if suffix != ".tenun":
-        raise UnsupportedError(f"cannot write {suffix!r} files", file=str(path), hint="use the suffix .tenun")
     if not Path(path).resolve().parent.is_dir():
         raise LoadError("the folder does not exist", file=str(path))
+    if hasattr(obj, "definition"):
+        obj.save(path)
+        return
+    graph = obj.graph if isinstance(obj, Executable) else obj
+    if not isinstance(graph, Graph):
+        raise UnsupportedError(f"cannot save a {type(obj).__name__}", hint="save a Graph, an Executable or a Model")
+    if suffix != ".tenun":
+        hint = "use the suffix .tenun" + (", or save a tenun.Model" if suffix == ".keras" else "")
+        raise UnsupportedError(f"cannot write {suffix!r} files of a graph", file=str(path), hint=hint)
     write(graph, Path(path))

@@ -84,7 +84,7 @@ def Input(  # noqa: N802 - Keras' name
 ) -> SymbolicTensor:  # fmt: skip
     """The input of a model: shape without the batch (None: any size), or `batch_shape` with it."""
     if batch_shape is None:
-        batch_shape = (batch_size, *(shape if shape is not None else ()))
+        batch_shape = (batch_size, *(shape or ()))
     layer = InputLayer(name=name, batch_shape=list(batch_shape), dtype=dtype or "float32", sparse=sparse, ragged=ragged)
     return SymbolicTensor(Record(layer, (), {}), 0, input_type(layer, {"N"}))
 
@@ -94,7 +94,7 @@ def _tensors(x: Any) -> list[SymbolicTensor]:
 
 
 def record(layer: Layer, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-    """The outputs of a layer called with symbolic tensors; ShapeError or UnsupportedError where it does not fit them."""
+    """The outputs of a layer called with symbolic tensors; ShapeError or UnsupportedError where it does not fit."""
     made = Record(layer, args, keywords)
     if not made.needs:
         raise GraphError(

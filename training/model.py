@@ -1,8 +1,8 @@
 """`Model` and `Sequential`: what people build, train, evaluate, save.
 
-A model is a layer (`definition`: layers.model.Functional or Sequential, the same objects as the Keras reader makes) with
-what training adds to it: compiled steps, the optimiser's state, metrics, callbacks.  Weights live on the layers, so
-that models which share layers share weights.
+A model is a layer (`definition`: layers.model.Functional or Sequential, the same objects as the Keras reader makes)
+with what training adds to it: compiled steps, the optimiser's state, metrics, callbacks.  Weights live on the layers,
+so that models which share layers share weights.
 """
 
 from __future__ import annotations
@@ -211,14 +211,11 @@ class Model:
 
     def build(self, input_shape: Any = None) -> None:
         """Make the weights; `input_shape` has the batch, and is needed for a Sequential without an Input."""
-        first = self.definition.layers[:1]
-        if input_shape is not None and isinstance(self.definition, definitions.Sequential):
-            if not self.knows_its_input:
-                dtype = "float32" if getattr(first[0], "autocast", True) else "int32"
-                name = unique_name("input_layer")
-                source = InputLayer(name=name, batch_shape=[None, *list(input_shape)[1:]], dtype=dtype)
-                self.definition.layers.insert(0, source)
-                self._forget()
+        if input_shape is not None and not self.knows_its_input:
+            name = unique_name("input_layer")
+            source = InputLayer(name=name, batch_shape=[None, *list(input_shape)[1:]], dtype="float32")
+            self.definition.layers.insert(0, source)
+            self._forget()
         self.declared()
 
     @property

@@ -1,0 +1,188 @@
+"""`fit`, `evaluate`, `predict` and their like: the loops around compiled steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import RunError
+from . import data
+from .callbacks import CallbackList, History
+from .data import Batches
+from .model import Model, Runner
+from .step import LOSS
+
+Array = np.ndarray[Any, Any]
+Logs = dict[str, Any]
+
+
+class Tally:
+    """The figures of an epoch so far: losses, weighted by the size of the batch as Keras' trackers do, and metrics."""
+
+    def __init__(self, model: Model) -> None:
+        for name, array in model._arrays.items():
+            if name.startswith("metrics/"):
+                array[...] = 0
+        self.sums: dict[str, float] = {}
+        self.samples = 0
+        self.runner: Runner | None = None
+
+    def add(self, runner: Runner, losses: Sequence[float], size: int) -> None:
+        """A batch has been seen."""
+        self.runner, self.samples = runner, self.samples + size
+        for name, value in zip([LOSS, *runner.step.losses], losses):
+            self.sums[name] = self.sums.get(name, 0.0) + value * size
+
+    def logs(self) -> Logs:
+        """The figures by name: the loss, the metrics, the single losses."""
+        if self.runner is None:
+            return {}
+        means = {name: total / max(self.samples, 1) for name, total in self.sums.items()}
+        found: Logs = {LOSS: means.pop(LOSS)}
+        for measure in self.runner.step.measures:
+            prefix = measure.state("")
+            state = {k.removeprefix(prefix): v for k, v in self.runner.resident.items() if k.startswith(prefix)}
+            result = measure.metric.result(state)
+            found[measure.label] = float(result) if np.ndim(result) == 0 else np.array(result)
+        return {**found, **means}
+
+
+def fit(
+    model: Model, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
+    callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
+    class_weight: Mapping[int, float] | None = None, sample_weight: Any = None, initial_epoch: int = 0,
+    steps_per_epoch: int | None = None, validation_steps: int | None = None,
+    validation_batch_size: int | None = None, validation_freq: Any = 1,
+) -> History:  # fmt: skip
+    """Train for `epochs` epochs; the arguments and the History returned are Keras'.
+
+    Ctrl-C ends the training after the step in progress and leaves the model as it is then.  Raises RunError or
+    ShapeError where data do not fit the model.
+    """
+    if validation_split and validation_data is None:
+        (x, y, sample_weight), validation_data = data.train_validation_split((x, y, sample_weight), validation_split)
+    train = data.batches(
+        x, y, sample_weight, batch_size=batch_size, steps=steps_per_epoch, shuffle=shuffle, seed=model.shuffle_seed,
+        class_weight=class_weight,
+    )  # fmt: skip
+    held_out = None
+    if validation_data is not None:
+        held_out = data.validation_batches(
+            validation_data, batch_size=validation_batch_size or batch_size, steps=validation_steps
+        )
+    _prepare(model, train)
+    history = History()
+    model.history = history
+    params = {"verbose": verbose, "epochs": epochs, "steps": train.steps}
+    calls = CallbackList(callbacks, model=model, history=history, params=params)
+    model.stop_training = False
+    calls.on_train_begin()
+    logs: Logs = {}
+    for epoch in range(getattr(model, "_initial_epoch", None) or initial_epoch, epochs):
+        logs = _epoch(model, train, epoch, calls)
+        if held_out is not None and _is_due(epoch + 1, validation_freq):
+            found = _evaluate(model, held_out, calls)
+            logs.update({f"val_{name}": value for name, value in found.items()})
+        calls.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
+    _finish(model)
+    calls.on_train_end(logs)
+    return history
+
+
+def _epoch(model: Model, train: Batches, epoch: int, calls: CallbackList) -> Logs:
+    calls.on_epoch_begin(epoch)
+    tally = Tally(model)
+    for number, batch in enumerate(train.epoch(epoch)):
+        calls.on_train_batch_begin(number)
+        tally.add(*model.run_step(True, batch.x, batch.y, batch.sample_weight), batch.size)
+        calls.on_train_batch_end(number, tally.logs())
+        if model.stop_training:
+            break
+    if tally.runner is None:
+        raise RunError("there was no batch to train on", hint="the data are empty, or a generator has run out")
+    return tally.logs()
+
+
+def _finish(model: Model) -> None:
+    """Moving averages of weights take their places, where the optimiser keeps some."""
+    optimizer = model.compiled().optimizer
+    for name, state in optimizer.averages(model.trainable_weights).items():
+        next(p for p in model.trainable_weights if p.name == name).assign(model._arrays[state])
+
+
+def _prepare(model: Model, batches: Batches) -> None:
+    """Build a model that waits for the first batch to tell its input shape."""
+    if not model.knows_its_input:
+        model.build(np.shape(batches.first().x))
+
+
+def _is_due(epoch: int, frequency: Any) -> bool:
+    return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
+
+
+def evaluate(
+    model: Model, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto",
+    sample_weight: Any = None, steps: int | None = None, callbacks: Any = None, return_dict: bool = False,
+) -> Any:  # fmt: skip
+    """The loss and the metrics on data: a number, a list in the order of `metrics_names`, or a dict by name."""
+    held_out = data.batches(x, y, sample_weight, batch_size=batch_size, steps=steps)
+    _prepare(model, held_out)
+    calls = CallbackList(callbacks, model=model, params={"verbose": verbose, "steps": held_out.steps, "epochs": 1})
+    return _returned(_evaluate(model, held_out, calls), return_dict)
+
+
+def _evaluate(model: Model, held_out: Batches, calls: CallbackList) -> Logs:
+    calls.on_test_begin()
+    tally = Tally(model)
+    for number, batch in enumerate(held_out.epoch(0)):
+        calls.on_test_batch_begin(number)
+        tally.add(*model.run_step(False, batch.x, batch.y, batch.sample_weight), batch.size)
+        calls.on_test_batch_end(number, tally.logs())
+    logs = tally.logs()
+    calls.on_test_end(logs)
+    return logs
+
+
+def _returned(logs: Logs, return_dict: bool) -> Any:
+    if return_dict:
+        return logs
+    values = list(logs.values())
+    return values[0] if len(values) == 1 else values
+
+
+def predict(
+    model: Model, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None,
+    callbacks: Any = None,
+) -> Any:  # fmt: skip
+    """What the model makes of many samples, batch by batch, as in inference; joined along axis 0."""
+    batches = data.batches(x, batch_size=batch_size, steps=steps)
+    _prepare(model, batches)
+    calls = CallbackList(callbacks, model=model, params={"verbose": verbose, "steps": batches.steps, "epochs": 1})
+    calls.on_predict_begin()
+    parts: list[dict[str, Any]] = []
+    for number, batch in enumerate(batches.epoch(0)):
+        calls.on_predict_batch_begin(number)
+        parts.append(model.infer(batch.x))
+        calls.on_predict_batch_end(number, {"outputs": parts[-1]})
+    calls.on_predict_end()
+    if not parts:
+        raise RunError("there was no batch to predict", hint="the data are empty, or a generator has run out")
+    return model.packed({name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
+
+
+def on_batch(
+    model: Model, train: bool, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool
+) -> Any:
+    """train_on_batch and test_on_batch: one step; metrics go on from call to call, as in Keras."""
+    batch = data.single_batch(x, y, sample_weight, class_weight)
+    if not model.knows_its_input:
+        model.build(np.shape(batch.x))
+    runner, losses = model.run_step(train, batch.x, batch.y, batch.sample_weight)
+    if model.tally is None or model.tally.runner is not runner:
+        model.tally = Tally(model)
+    model.tally.add(runner, losses, batch.size)
+    return _returned(model.tally.logs(), return_dict)

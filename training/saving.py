@@ -1,0 +1,198 @@
+"""Models from files and into files, with what they were compiled with and the optimiser's state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import LoadError, RunError, UnsupportedError
+from ..frontends.keras import archive, stores, writer
+from ..frontends.keras.reader import Loaded, read_model
+from ..layers import Layer, Parameter
+from .model import Model
+from .objects import serialized
+
+Array = np.ndarray[Any, Any]
+
+ARGUMENTS = ("loss", "loss_weights", "metrics", "weighted_metrics")
+
+
+def load_model(source: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Model:
+    """A model to train further: a `.keras` or `.h5` file (path or bytes), or a live Keras model.
+
+    With `compile`, it is compiled as the file says (where it does), and its optimiser goes on where it stood.
+    """
+    loaded = read_model(source, custom_objects)
+    model = Model.of(loaded.model)
+    if compile and loaded.compiled is not None and loaded.compiled.get("optimizer") is not None:
+        _compile(model, loaded, dict(custom_objects or {}))
+    return model
+
+
+def _compile(model: Model, loaded: Loaded, custom: Mapping[str, Any]) -> None:
+    assert loaded.compiled is not None
+    arguments = {k: _replaced(_plain(loaded.compiled.get(k)), custom) for k in ARGUMENTS}
+    model.compile(_plain(loaded.compiled["optimizer"]), **arguments)
+    if loaded.optimizer:
+        names = list(model.optimizer.settings.first_states(model.trainable_weights))
+        model.restore_optimizer(in_our_order(loaded.optimizer, model, names))
+
+
+def _plain(value: Any) -> Any:
+    """Lists and tuples, wherever Keras wrapped them."""
+    if isinstance(value, Mapping):
+        if value.get("class_name") == "__tuple__":
+            return [_plain(v) for v in value.get("items", [])]
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _replaced(value: Any, custom: Mapping[str, Any]) -> Any:
+    """Names of the user's own losses and metrics replaced by what `custom_objects` gives for them."""
+    if isinstance(value, str):
+        return custom.get(value.rpartition(">")[2], value)
+    if isinstance(value, list):
+        return [_replaced(v, custom) for v in value]
+    if isinstance(value, Mapping):
+        names = (value.get("registered_name"), value.get("config"), value.get("class_name"))
+        found = [custom[n] for n in names if isinstance(n, str) and n in custom]
+        return found[0] if found and "class_name" in value else {k: _replaced(v, custom) for k, v in value.items()}
+    return value
+
+
+def in_our_order(given: Sequence[Array], model: Model, names: Sequence[str]) -> list[Array | None]:
+    """The optimiser's variables of a file in the order of `names`; LoadError where they are of another optimiser.
+
+    Keras 3 has them in that order.  Keras 2 left the learning rate out (it stays as the configuration says), and some
+    of its versions went parameter by parameter instead of slot by slot.
+    """
+    first = model.optimizer.settings.first_states(model.trainable_weights)
+    shapes = [first[n].shape for n in names]
+    rate = model.optimizer.settings.rate_state()
+    without = [n for n in names if n != rate]
+    parameters = [p.name for p in model.trainable_weights]
+
+    def interleaved(order: Sequence[str]) -> list[str]:
+        def place(name: str) -> int:
+            return next((i for i, p in enumerate(parameters) if f"/{p}/" in name), -1)
+
+        return sorted(order, key=place)
+
+    found = [tuple(np.shape(g)) for g in given]
+    for order in (list(names), without, interleaved(names), interleaved(without)):
+        if found == [first[n].shape for n in order]:
+            values = dict(zip(order, given))
+            return [values.get(n) for n in names]
+    raise LoadError(
+        f"the optimizer's variables have the shapes {found}, {type(model.optimizer.settings).__name__} has {shapes}",
+        hint="load with compile=False, and compile the model anew",
+    )
+
+
+# ---- writing ----------------------------------------------------------------------------------------------------
+
+
+def save_model(model: Model, path: str | Path, overwrite: bool = True, include_optimizer: bool = True) -> None:
+    """Write a model, whole or not at all: `.keras`, which Keras loads and trains on, or `.tenun`, for inference."""
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise RunError("the file exists", file=str(path), hint="give overwrite=True")
+    if target.suffix == ".tenun":
+        from ..frontends.tenun import write
+
+        write(model.graph(), target)
+        return
+    if target.suffix != ".keras":
+        raise UnsupportedError(f"cannot write {target.suffix!r} files", file=str(path), hint="use .keras or .tenun")
+    trained = model.settings is not None and include_optimizer
+    writer.write(
+        model.definition,
+        _values(model),
+        target,
+        compile_config=compile_config(model) if trained else None,
+        optimizer_variables=list(model.optimizer.variables.values()) if trained else None,
+        optimizer_name=str(model.optimizer.settings.name) if trained else "optimizer",
+    )
+
+
+def compile_config(model: Model) -> dict[str, Any]:
+    """The arguments of `compile` as Keras writes them."""
+    settings = model.compiled()
+    told = {name: serialized(getattr(settings, name)) for name in ARGUMENTS}
+    fixed = {"run_eagerly": False, "steps_per_execution": 1, "jit_compile": False}
+    return {"optimizer": serialized(settings.optimizer), **told, **fixed}
+
+
+def _values(model: Model) -> Any:
+    """A function that gives a layer's own arrays in the order of its declaration."""
+    declared = model.declared_parameters()
+    return lambda layer: [p.data for p in declared.get(layer, ())]
+
+
+def save_weights(model: Model, path: str | Path, overwrite: bool = True) -> None:
+    """Write the weights alone, as Keras does into `.weights.h5`; whole or not at all."""
+    from ..files import write_atomically
+
+    if not str(path).endswith(".weights.h5"):
+        raise UnsupportedError(f"cannot write weights to {str(path)!r}", hint="the name has to end in .weights.h5")
+    if Path(path).exists() and not overwrite:
+        raise RunError("the file exists", file=str(path), hint="give overwrite=True")
+    write_atomically(path, writer.weights_file(model.definition, _values(model), None, "optimizer"))
+
+
+def load_weights(model: Model, source: Any) -> None:
+    """Take the weights from a `.weights.h5`, `.keras` or whole-model `.h5` file, or from a live Keras model.
+
+    Layers are found by their place in the model, as Keras does; LoadError shows what does not fit.
+    """
+    declared = model.declared_parameters()
+    if hasattr(source, "layers") and hasattr(source, "to_json"):
+        stores.assign(stores.LiveStore(source), model.definition, declared, None)
+    else:
+        for store, file in _stores(source):
+            stores.assign(store, model.definition, declared, file)
+    model.weights_changed()
+
+
+def _stores(source: Any) -> Iterator[tuple[stores.WeightStore, str | None]]:
+    """The store that a file is; closed after use."""
+    import io
+
+    opened, head, file = archive.open_source(source)
+    if head.startswith(b"PK"):
+        zipped = archive.Archive(io.BytesIO(opened) if isinstance(opened, bytes) else opened, file)
+        yield stores.TreeStore(archive.H5(zipped.read("model.weights.h5"), file)), file
+        return
+    if not head.startswith(b"\x89HDF"):
+        raise LoadError(f"not a file of weights: the first bytes are {head!r}", file=file)
+    h5 = archive.H5(opened, file)
+    try:
+        group = h5.node("model_weights") or (h5.node("/") if h5.strings(h5.node("/"), "layer_names") else None)
+        yield stores.TreeStore(h5) if group is None else stores.LegacyStore(h5, group), file
+    finally:
+        h5.close()
+
+
+def write_back(model: Model, keras_model: Any) -> None:
+    """Give a live Keras model the weights, and the state of the optimiser if it is compiled with the same."""
+    declared: Mapping[Layer, Sequence[Parameter]] = model.declared_parameters()
+    stores.write_live(model.definition, keras_model, declared)
+    optimizer = getattr(keras_model, "optimizer", None)
+    if optimizer is not None and model.settings is not None:
+        optimizer.build(keras_model.trainable_variables)
+        own = list(model.optimizer.variables.values())
+        theirs = list(optimizer.variables)
+        if [tuple(v.shape) for v in theirs] == [a.shape for a in own]:
+            for variable, array in zip(theirs, own):
+                variable.assign(array)
+
+
+def fit(keras_model: Any, *args: Any, **keywords: Any) -> Any:
+    """Train a compiled live Keras model here, and give it the weights that it has learned; returns the History."""
+    model = load_model(keras_model)
+    history = model.fit(*args, **keywords)
+    write_back(model, keras_model)
+    return history
