@@ -30,6 +30,7 @@ TRAITS = {
     "commutes": "the first two operands may change places",
     "view": "the result can share memory with the first operand",
     "regroups": "the same elements in the same (C) order, under another shape",
+    "gathers": "adds up rows, its first operand, into zeros: linear in the rows",
     "repeats": "repeats its operand: along an axis that it adds, all places are alike",
     "sequential": "computes step by step with small products: more than one BLAS thread is in the way",
     "inplace": "the result may overwrite an operand of the same type",

@@ -9,10 +9,9 @@ What an optimiser remembers is states of the graph: `optimizer/iterations`, `opt
 that all share left out), `slots`, scalars that are the same for all parameters (`scalars`) and the formula for one
 parameter (`update`); clipping, weight decay, moving averages, accumulation and constraints are here once for all.
 
-Gradients are dense.  Keras does the same with JAX and torch, and with TensorFlow wherever no row of an embedding is
-looked up twice in a batch.  Where one is, TensorFlow hands over a slice for each look-up, and Keras squares (and
-clips) the slices one by one: g1^2 + g2^2 stands there for (g1 + g2)^2.  What is linear in the gradient (SGD and Lion
-without clipping) gives the same results again.
+The gradient of a look-up is a sum of rows, one for each place where a row of the table was read.  Keras on TensorFlow
+keeps such gradients as rows (IndexedSlices): it squares and clips row by row, and adds up then, so that g1^2 + g2^2
+stands where others have (g1 + g2)^2.  `by_rows` does the same, and losses follow Keras' to the last digits.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..ir import Builder, Var, dtype
+from ..ir import Builder, Node, Var, dtype
 from ..ir.states import States
 from ..ir.types import DType, f32
 from ..layers.base import snake_case
@@ -150,6 +149,44 @@ def one_minus_power(b: Builder, beta: float, t: Var) -> Var:
     return b.sub(1, b.pow(beta, t))
 
 
+def rows_of(b: Builder, g: Var) -> list[tuple[Var, Node]]:
+    """The rows that a gradient is the sum of, each with the node that adds them up; none where it is no such sum.
+
+    What is done to the sum element by element, with numbers only, is done to the rows.
+    """
+    node = g.producer
+    if node is None:
+        return []
+    if node.op.has("gathers") and not node.dynamic:
+        assert node.operands[0] is not None
+        return [(node.operands[0], node)]
+    first, *others = node.operands
+    if not node.op.has("elementwise") or first is None:
+        return []
+    if all(v is not None and v.shape == () for v in others):
+        return [(b.node(node.op, [rows, *others], node.attrs).output, adder) for rows, adder in rows_of(b, first)]
+    found = [rows_of(b, v) for v in node.operands if v is not None] if node.op.name == "add" else []
+    return [pair for part in found for pair in part] if found and all(found) else []
+
+
+def by_rows(b: Builder, g: Var, function: Callable[[Var], Var]) -> Var:
+    """function(g), of each element; row by row where g is a sum of rows."""
+    parts = [
+        b.node(adder.op, [function(rows), *adder.operands[1:]], adder.attrs).output for rows, adder in rows_of(b, g)
+    ]
+    if not parts:
+        return function(g)
+    total = parts[0]
+    for part in parts[1:]:
+        total = b.add(total, part)
+    return total
+
+
+def squared(b: Builder, g: Var) -> Var:
+    """The square of a gradient."""
+    return by_rows(b, g, b.square)
+
+
 def rms(b: Builder, x: Var) -> Var:
     """The root of the mean square of all elements, a scalar."""
     return b.sqrt(b.reduce_mean(b.square(x)))
@@ -163,7 +200,7 @@ def adam_rate(b: Builder, lr: Var, t: Var, beta_1: float, beta_2: float) -> Var:
 def moments(b: Builder, g: Var, slots: Slots, beta_1: float, beta_2: float) -> tuple[Var, Var]:
     """Moving averages of the gradient and of its square."""
     m = towards(b, slots["momentum"], g, 1 - beta_1)
-    return m, towards(b, slots["velocity"], b.square(g), 1 - beta_2)
+    return m, towards(b, slots["velocity"], squared(b, g), 1 - beta_2)
 
 
 def adam_step(b: Builder, p: Var, m: Var, v: Var, alpha: Var, epsilon: float) -> Var:
@@ -385,7 +422,11 @@ class Optimizer:
         """The parameters with clipped gradients."""
         bound = self.clipvalue
         if bound and bound > 0 and not self.clipnorm and not self.global_clipnorm:
-            return [replace(p, gradient=b.clip(p.given, low=-bound, high=bound)) for p in live]
+
+            def clipped(g: Var) -> Var:
+                return b.clip(g, low=-bound, high=bound)  # type: ignore[no-any-return]
+
+            return [replace(p, gradient=by_rows(b, p.given, clipped)) for p in live]
         if self.clipnorm and self.clipnorm > 0:
             return [replace(p, gradient=b.mul(p.given, self._shrinkage(b, p.given))) for p in live]
         if not self.global_clipnorm or self.global_clipnorm <= 0:
@@ -395,12 +436,12 @@ class Optimizer:
 
     def _shrinkage(self, b: Builder, g: Var) -> Var:
         """clipnorm / max(|g|, clipnorm)."""
-        norm = b.sqrt(b.reduce_sum_square(g))
+        norm = b.sqrt(b.reduce_sum(squared(b, g)))
         return b.div(self.clipnorm, b.maximum(norm, self.clipnorm))
 
     def _global_shrinkage(self, b: Builder, gradients: list[Var]) -> Var:
         """clip * min(1 / norm, 1 / clip) with the norm of all gradients together; NaN where that is not finite."""
-        squares = [b.cast(b.reduce_sum_square(g), to=f32) for g in gradients]
+        squares = [b.cast(b.reduce_sum(squared(b, g)), to=f32) for g in gradients]
         total = squares[0]
         for square in squares[1:]:
             total = b.add(total, square)
@@ -558,7 +599,7 @@ class RMSprop(Optimizer):
 
     def update(self, b: Builder, p: Var, g: Var, slots: Slots, *, lr: Var) -> tuple[Var, Slots]:
         rho = self.rho
-        variance = v = weighted(b, slots["velocity"], rho, b.square(g), 1 - rho)
+        variance = v = weighted(b, slots["velocity"], rho, squared(b, g), 1 - rho)
         new = {"velocity": v}
         if self.centered:
             new["average_gradient"] = mean = weighted(b, slots["average_gradient"], rho, g, 1 - rho)
@@ -581,7 +622,7 @@ class Adagrad(Optimizer):
         yield Slot("accumulator", self.initial_accumulator_value)
 
     def update(self, b: Builder, p: Var, g: Var, slots: Slots, *, lr: Var) -> tuple[Var, Slots]:
-        total = b.add(slots["accumulator"], b.square(g))
+        total = b.add(slots["accumulator"], squared(b, g))
         return b.sub(p, b.div(b.mul(g, lr), b.sqrt(b.add(total, self.epsilon)))), {"accumulator": total}
 
 
@@ -597,7 +638,7 @@ class Adadelta(Optimizer):
 
     def update(self, b: Builder, p: Var, g: Var, slots: Slots, *, lr: Var) -> tuple[Var, Slots]:
         rho, steps = self.rho, slots["accumulated_delta_var"]
-        squares = weighted(b, slots["accumulated_grad"], rho, b.square(g), 1 - rho)
+        squares = weighted(b, slots["accumulated_grad"], rho, squared(b, g), 1 - rho)
         size, scale = (b.sqrt(b.add(x, self.epsilon)) for x in (steps, squares))
         step = b.div(b.mul(size, g), scale)
         steps = weighted(b, steps, rho, b.square(step), 1 - rho)
@@ -632,7 +673,7 @@ class Adafactor(Optimizer):
         return {"rate": rate, "old": old, "share": s.b.sub(1, old)}
 
     def update(self, b: Builder, p: Var, g: Var, slots: Slots, *, rate: Var, old: Var, share: Var) -> tuple[Var, Slots]:
-        square = b.add(b.square(g), self.epsilon_1)
+        square = b.add(squared(b, g), self.epsilon_1)
         if len(p.shape) > 1:
             means = (b.reduce_mean(square, axes=(axis,)) for axis in (-1, -2))
             r, c = (weighted(b, slots[k], old, mean, share) for k, mean in zip("rc", means))
@@ -682,7 +723,7 @@ class Ftrl(Optimizer):
 
     def update(self, b: Builder, p: Var, g: Var, slots: Slots, *, lr: Var, l2: Var) -> tuple[Var, Slots]:
         old, power = slots["accumulator"], -self.learning_rate_power
-        new = b.add(old, b.square(g))
+        new = b.add(old, squared(b, g))
         before, after = (b.sqrt(x) if power == 0.5 else b.pow(x, power) for x in (old, new))
         if self.l2_shrinkage_regularization_strength:
             g = b.add(g, b.mul(p, 2 * self.l2_shrinkage_regularization_strength))
@@ -763,7 +804,7 @@ class Adamax(Optimizer):
 
     def update(self, b: Builder, p: Var, g: Var, slots: Slots, *, alpha: Var) -> tuple[Var, Slots]:
         m = towards(b, slots["momentum"], g, 1 - self.beta_1)
-        u = b.maximum(b.mul(slots["norm"], self.beta_2), b.abs(g))
+        u = b.maximum(b.mul(slots["norm"], self.beta_2), by_rows(b, g, b.abs))
         return b.sub(p, b.div(b.mul(m, alpha), b.add(u, self.epsilon))), {"momentum": m, "norm": u}
 
 
@@ -801,7 +842,7 @@ class Nadam(Optimizer):
         self, b: Builder, p: Var, g: Var, slots: Slots, *, lr: Var, of_m: Var, of_g: Var, seen: Var
     ) -> tuple[Var, Slots]:
         m = towards(b, slots["momentum"], g, rest(self.beta_1, p))
-        v = towards(b, slots["velocity"], b.square(g), rest(self.beta_2, p))
+        v = towards(b, slots["velocity"], squared(b, g), rest(self.beta_2, p))
         ahead = weighted(b, m, of_m, g, of_g)
         return adam_step(b, p, ahead, b.div(v, seen), lr, self.epsilon), {"momentum": m, "velocity": v}
 
@@ -861,7 +902,7 @@ class ScheduleFreeAdamW(Optimizer):
     def update(
         self, b: Builder, p: Var, g: Var, slots: Slots, *, lr: Var, first: Var, seen: Var, share: Var, others: Var
     ) -> tuple[Var, Slots]:
-        v = towards(b, slots["velocity"], b.square(g), rest(self.beta_2, p))
+        v = towards(b, slots["velocity"], squared(b, g), rest(self.beta_2, p))
         z = b.where(first, p, slots["momentum"])
         z = adam_step(b, z, g, b.div(v, seen), lr, self.epsilon)
         return weighted(b, p, others, z, share), {"momentum": z, "velocity": v}

@@ -70,7 +70,7 @@ def scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, *, reduction: str = 
     return Tensor(x.dtype, x.shape)
 
 
-@op(mixes=lambda rank, **_: range(rank))
+@op("gathers", mixes=lambda rank, **_: range(rank))
 def scatter_rows(updates: Tensor, indices: Tensor, *, size: Dim, axis: int = 0) -> Tensor:
     """Zeros, `size` along an axis, with slices of updates added at `indices`: what undoes a gather.
 
