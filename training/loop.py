@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import numpy as np
 from ..errors import RunError
 from . import data
 from .callbacks import CallbackList, History
+from .compiled import METRICS
 from .data import Batches
 from .model import Model, Runner
 from .step import LOSS
@@ -19,29 +23,36 @@ Logs = dict[str, Any]
 
 
 class Tally:
-    """The figures of an epoch so far: losses, weighted by the size of the batch as Keras' trackers do, and metrics."""
+    """The figures of an epoch so far: losses, weighted by the size of the batch as Keras' trackers do, and metrics.
 
-    def __init__(self, model: Model) -> None:
-        for name, array in model._arrays.items():
-            if name.startswith("metrics/"):
+    They live among the model's states, so that a training taken up in the middle of an epoch goes on with them.
+    """
+
+    def __init__(self, model: Model, keep: bool = False) -> None:
+        self.arrays = model.states
+        for name, array in self.arrays.items():
+            if name.startswith(METRICS) and not keep:
                 array[...] = 0
-        self.sums: dict[str, float] = {}
-        self.samples = 0
         self.runner: Runner | None = None
+
+    def _total(self, name: str) -> Array:
+        """(sum over samples, samples) of a loss."""
+        return self.arrays.setdefault(f"{METRICS}total/{name}", np.zeros(2))
 
     def add(self, runner: Runner, losses: Sequence[float], size: int) -> None:
         """A batch has been seen."""
-        self.runner, self.samples = runner, self.samples + size
+        self.runner = runner
         for name, value in zip([LOSS, *runner.step.losses], losses):
-            self.sums[name] = self.sums.get(name, 0.0) + value * size
+            self._total(name)[:] += value * size, size
 
     def logs(self) -> Logs:
         """The figures by name: the loss, the metrics, the single losses."""
         if self.runner is None:
             return {}
-        means = {name: total / max(self.samples, 1) for name, total in self.sums.items()}
+        step = self.runner.step
+        means = {name: float(np.divide(*self._total(name))) for name in [LOSS, *step.losses]}
         found: Logs = {LOSS: means.pop(LOSS)}
-        for measure in self.runner.step.measures:
+        for measure in step.measures:
             prefix = measure.state("")
             state = {k.removeprefix(prefix): v for k, v in self.runner.resident.items() if k.startswith(prefix)}
             result = measure.metric.result(state)
@@ -77,11 +88,15 @@ def fit(
     model.history = history
     params = {"verbose": verbose, "epochs": epochs, "steps": train.steps}
     calls = CallbackList(callbacks, model=model, history=history, params=params)
-    model.stop_training = False
-    calls.on_train_begin()
+    model.stop_training, model.resume_at = False, None
+    calls.on_train_begin()  # a backup may restore the model here, and say where to go on
+    train.seed = model.shuffle_seed
+    first, start = model.resume_at or (initial_epoch, 0)
     logs: Logs = {}
-    for epoch in range(getattr(model, "_initial_epoch", None) or initial_epoch, epochs):
-        logs = _epoch(model, train, epoch, calls)
+    for epoch in range(first, epochs):
+        if train.ran_out():
+            break
+        logs = _epoch(model, train, epoch, calls, start if epoch == first else 0)
         if held_out is not None and _is_due(epoch + 1, validation_freq):
             found = _evaluate(model, held_out, calls)
             logs.update({f"val_{name}": value for name, value in found.items()})
@@ -93,12 +108,14 @@ def fit(
     return history
 
 
-def _epoch(model: Model, train: Batches, epoch: int, calls: CallbackList) -> Logs:
+def _epoch(model: Model, train: Batches, epoch: int, calls: CallbackList, start: int) -> Logs:
+    """One epoch from batch number `start` on."""
     calls.on_epoch_begin(epoch)
-    tally = Tally(model)
-    for number, batch in enumerate(train.epoch(epoch)):
+    tally = Tally(model, keep=start > 0)
+    for number, batch in enumerate(train.epoch(epoch, start), start):
         calls.on_train_batch_begin(number)
-        tally.add(*model.run_step(True, batch.x, batch.y, batch.sample_weight), batch.size)
+        with whole_steps():
+            tally.add(*model.run_step(True, batch.x, batch.y, batch.sample_weight), batch.size)
         calls.on_train_batch_end(number, tally.logs())
         if model.stop_training:
             break
@@ -107,11 +124,33 @@ def _epoch(model: Model, train: Batches, epoch: int, calls: CallbackList) -> Log
     return tally.logs()
 
 
+@contextmanager
+def whole_steps() -> Iterator[None]:
+    """Ctrl-C inside waits for the end, so that no step is left half done; a second one does not."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[Any] = []
+
+    def wait(number: int, frame: Any) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught:
+        raise KeyboardInterrupt
+
+
 def _finish(model: Model) -> None:
     """Moving averages of weights take their places, where the optimiser keeps some."""
     optimizer = model.compiled().optimizer
     for name, state in optimizer.averages(model.trainable_weights).items():
-        next(p for p in model.trainable_weights if p.name == name).assign(model._arrays[state])
+        next(p for p in model.trainable_weights if p.name == name).assign(model.states[state])
 
 
 def _prepare(model: Model, batches: Batches) -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+PICKLED = ("definition", "settings", "threads", "debug_nans", "memory_limit", "shuffle_seed", "states")
+
 
 class Running:
     """An optimiser in use: its settings, with the learning rate and the counter that the next step will see."""
@@ -46,24 +48,24 @@ class Running:
     def learning_rate(self) -> float:
         """The learning rate of the next step; to be set only where it is no schedule."""
         known = self.settings.rate_state()
-        if known is not None and known not in self._model._arrays:
+        if known is not None and known not in self._model.states:
             return float(self.settings.learning_rate)
-        return self.settings.rate({PREFIX + "iterations": np.array(self.iterations), **self._model._arrays})
+        return self.settings.rate({PREFIX + "iterations": np.array(self.iterations), **self._model.states})
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         name = self.settings.rate_state()
         if name is None:
             raise RunError("the learning rate follows a schedule, so it cannot be set", hint="compile with a number")
-        if name in self._model._arrays:
-            self._model._arrays[name][...] = value
+        if name in self._model.states:
+            self._model.states[name][...] = value
         else:
             self.settings.learning_rate = float(value)
 
     @property
     def iterations(self) -> int:
         """The number of steps made."""
-        return int(self._model._arrays.get(PREFIX + "iterations", np.array(0)))
+        return int(self._model.states.get(PREFIX + "iterations", np.array(0)))
 
     @property
     def variables(self) -> dict[str, Array]:
@@ -89,7 +91,7 @@ class Runner:
         self.resident = {s.input.name: model._array_of(s.input.name, s.first.data) for s in graph.state}
         self._inputs = [v for v in graph.inputs if v.name not in self.resident]
         self._checked = chosen.checked
-        self.program = chosen.program(graph, model.threads, self.resident)
+        self.program = chosen.program(graph, model.threads, self.resident, model.memory_limit)
 
     def __call__(self, arrays: Mapping[str, Any]) -> list[float]:
         """The total loss and the single ones."""
@@ -129,22 +131,35 @@ class Model:
         made._start(definition)
         return made
 
-    def _start(self, definition: Layer) -> None:
+    def _start(self, definition: Layer, shuffle_seed: int | None = None) -> None:
         self.definition: Any = definition
         self.settings: Settings | None = None
         self.threads: int | None = None
         self.debug_nans = False
         self.memory_limit: int | None = None
         self.stop_training = False
+        self.resume_at: tuple[int, int] | None = None  # epoch and batch, set by who restores a training
         self.history: History | None = None
-        self.shuffle_seed = next_seed()
+        self.shuffle_seed = next_seed() if shuffle_seed is None else shuffle_seed
         self._lowered: Lowered | None = None
         self._parameters: list[Parameter] = []
         self._by_name: dict[str, Parameter] = {}
-        self._arrays: dict[str, Array] = {}  # states that are no weights, by name
+        self.states: dict[str, Array] = {}  # states that are no weights, by name
         self.tally: Any = None  # of train_on_batch and its like
         self._runners: dict[Any, Runner] = {}
         self._executable: Executable | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copy and pickle: the layers with their weights, what `compile` was told, the states of a training.
+
+        What is compiled is made anew when it is needed; the history is left behind.
+        """
+        return {name: getattr(self, name) for name in PICKLED}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._start(state["definition"], state["shuffle_seed"])
+        vars(self).update(state)
+        self.states = {k: np.array(v) for k, v in self.states.items()}  # those of a mapped file are not writeable
 
     # ---- structure
 
@@ -229,8 +244,9 @@ class Model:
             self._lowered = lower_model(self.definition, lowering, training=True)
             found = lowering.parameters
             self._parameters = [p for layer in walk(self.definition) for p in found.get(layer, ())]
-            generator = np.random.default_rng(next_seed())
             self._by_name = {p.name: p for p in self._parameters}
+            missing = any(p.data is None for p in self._parameters)
+            generator = np.random.default_rng(next_seed() if missing else 0)  # a loaded model moves no seeds on
             for p in self._parameters:
                 p.assign(_first_value(p, generator) if p.data is None else p.data)
         return self._lowered
@@ -312,7 +328,7 @@ class Model:
         if auto_scale_loss and any(str(each.dtype) == "mixed_float16" for each in walk(self.definition)):
             self.settings = self.settings.scaled()
         self.threads, self.memory_limit, self.debug_nans = threads, memory_limit, debug_nans
-        self._arrays.clear()
+        self.states.clear()
         self._forget()
 
     @property
@@ -330,18 +346,20 @@ class Model:
         """The array in which a state lives: a weight's own, else one kept by the model."""
         parameter = self._by_name.get(name)
         if parameter is not None and parameter.data is not None:
+            if not parameter.data.flags.writeable:  # of a mapped file
+                parameter.data = parameter.data.copy()
             return parameter.data
-        if name not in self._arrays:
-            self._arrays[name] = np.array(first)
-        return self._arrays[name]
+        if name not in self.states:
+            self.states[name] = np.array(first)
+        return self.states[name]
 
     def _optimizer_arrays(self) -> dict[str, Array]:
         """The optimiser's states in Keras' order; made if need be."""
         optimizer = self.compiled().optimizer
         first = optimizer.first_states([p for p in self._ordered() if p.trained])
         for name, value in first.items():
-            self._arrays.setdefault(name, np.array(value))
-        return {name: self._arrays[name] for name in first}
+            self.states.setdefault(name, np.array(value))
+        return {name: self.states[name] for name in first}
 
     def restore_optimizer(self, variables: Sequence[Array | None]) -> None:
         """Give the optimiser's states, in Keras' order, these values; None leaves one as it is."""
@@ -442,7 +460,7 @@ class Model:
 
     def reset_states(self) -> None:
         """Set the states of stateful recurrent layers to zero."""
-        for name, array in self._arrays.items():
+        for name, array in self.states.items():
             if not name.startswith((PREFIX, METRICS)):
                 array[...] = 0
 
@@ -527,7 +545,7 @@ class Model:
         if self.settings is not None:
             self._optimizer_arrays()
         weights = {f"weights/{p.name}": p.numpy() for p in self._ordered()}
-        others = {k: v.copy() for k, v in self._arrays.items() if not k.startswith(METRICS)}
+        others = {k: v.copy() for k, v in self.states.items()}
         return {**weights, **others, "shuffle_seed": np.array(self.shuffle_seed)}
 
     def set_training_state(self, state: Mapping[str, Array]) -> None:
@@ -541,7 +559,7 @@ class Model:
             if name == "shuffle_seed":
                 self.shuffle_seed = int(value)
             elif not name.startswith("weights/"):
-                np.copyto(self._arrays.setdefault(name, np.array(value)), value)
+                np.copyto(self.states.setdefault(name, np.array(value)), value)
         self.weights_changed()
 
 

@@ -149,24 +149,35 @@ def one_minus_power(b: Builder, beta: float, t: Var) -> Var:
     return b.sub(1, b.pow(beta, t))
 
 
-def rows_of(b: Builder, g: Var) -> list[tuple[Var, Node]]:
-    """The rows that a gradient is the sum of, each with the node that adds them up; none where it is no such sum.
+Rows = tuple[Var, Node]  # rows, and the node that adds them up into zeros
 
-    What is done to the sum element by element, with numbers only, is done to the rows.
-    """
+# What Keras does to the rows of a gradient one by one: it leaves 0 at 0.
+ROWWISE = ("mul", "div", "neg", "cast", "clip")
+
+
+def rows_of(b: Builder, g: Var) -> list[Rows]:
+    """The rows that a gradient is the sum of; none where it is no such sum."""
     node = g.producer
-    if node is None:
+    if node is None or node.dynamic:
         return []
-    if node.op.has("gathers") and not node.dynamic:
+    if node.op.has("gathers"):
         assert node.operands[0] is not None
         return [(node.operands[0], node)]
-    first, *others = node.operands
-    if not node.op.has("elementwise") or first is None:
+    operands = [v for v in node.operands if v is not None]
+    found = [rows_of(b, v) for v in operands] if node.op.name in (*ROWWISE, "add") else []
+    if node.op.name == "add":
+        return [pair for part in found for pair in part] if all(found) else []
+    place = next((i for i, part in enumerate(found) if part), None)
+    if place is None:
         return []
-    if all(v is not None and v.shape == () for v in others):
-        return [(b.node(node.op, [rows, *others], node.attrs).output, adder) for rows, adder in rows_of(b, first)]
-    found = [rows_of(b, v) for v in node.operands if v is not None] if node.op.name == "add" else []
-    return [pair for part in found for pair in part] if found and all(found) else []
+    return [(_each_row(b, node, operands, place, *pair), pair[1]) for pair in found[place]]
+
+
+def _each_row(b: Builder, node: Node, operands: list[Var], place: int, rows: Var, adder: Node) -> Var:
+    """The node's op on rows in place of the sum; the other operands where the rows belong."""
+    indices = adder.operands[1]
+    given = [v if v.shape == () else b.gather(v, indices, axis=0) for v in operands]
+    return b.node(node.op, [*given[:place], rows, *given[place + 1 :]], node.attrs).output
 
 
 def by_rows(b: Builder, g: Var, function: Callable[[Var], Var]) -> Var:
@@ -185,6 +196,14 @@ def by_rows(b: Builder, g: Var, function: Callable[[Var], Var]) -> Var:
 def squared(b: Builder, g: Var) -> Var:
     """The square of a gradient."""
     return by_rows(b, g, b.square)
+
+
+def sum_of_squares(b: Builder, g: Var) -> Var:
+    """Of all elements of a gradient; of all rows where it is a sum of rows."""
+    first, *others = [b.reduce_sum_square(rows) for rows, _ in rows_of(b, g)] or [b.reduce_sum_square(g)]
+    for other in others:
+        first = b.add(first, other)
+    return first
 
 
 def rms(b: Builder, x: Var) -> Var:
@@ -432,16 +451,17 @@ class Optimizer:
         if not self.global_clipnorm or self.global_clipnorm <= 0:
             return live
         scale = self._global_shrinkage(b, [p.given for p in live])
-        return [replace(p, gradient=b.mul(p.given, b.cast_like(scale, p.given))) for p in live]
+        # from here on Keras has sums instead of rows: `identity` hides them
+        return [replace(p, gradient=b.identity(b.mul(p.given, b.cast_like(scale, p.given)))) for p in live]
 
     def _shrinkage(self, b: Builder, g: Var) -> Var:
         """clipnorm / max(|g|, clipnorm)."""
-        norm = b.sqrt(b.reduce_sum(squared(b, g)))
+        norm = b.sqrt(sum_of_squares(b, g))
         return b.div(self.clipnorm, b.maximum(norm, self.clipnorm))
 
     def _global_shrinkage(self, b: Builder, gradients: list[Var]) -> Var:
         """clip * min(1 / norm, 1 / clip) with the norm of all gradients together; NaN where that is not finite."""
-        squares = [b.cast(b.reduce_sum(squared(b, g)), to=f32) for g in gradients]
+        squares = [b.cast(sum_of_squares(b, g), to=f32) for g in gradients]
         total = squares[0]
         for square in squares[1:]:
             total = b.add(total, square)
@@ -641,7 +661,7 @@ class Adadelta(Optimizer):
         squares = weighted(b, slots["accumulated_grad"], rho, squared(b, g), 1 - rho)
         size, scale = (b.sqrt(b.add(x, self.epsilon)) for x in (steps, squares))
         step = b.div(b.mul(size, g), scale)
-        steps = weighted(b, steps, rho, b.square(step), 1 - rho)
+        steps = weighted(b, steps, rho, squared(b, step), 1 - rho)
         return b.sub(p, b.mul(step, lr)), {"accumulated_grad": squares, "accumulated_delta_var": steps}
 
 

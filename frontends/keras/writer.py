@@ -184,12 +184,11 @@ def _variables(file: Any, path: str, name: str, arrays: Sequence[Array]) -> None
 
 
 def write_h5(
-    model: Layer, values: Values, path: str | Path, *, compile_config: Mapping[str, Any] | None = None,
-    optimizer_variables: Sequence[Array] | None = None,
-) -> None:  # fmt: skip
+    model: Layer, values: Values, path: str | Path, *, compile_config: Mapping[str, Any] | None = None
+) -> None:
     """As `write`, for a whole-model `.h5` file (keras/src/legacy/saving/legacy_h5_format.py).
 
-    Seeds are not written.  Keras 3 leaves the variables of the optimizer unread, in files of its own too.
+    Without seeds and without variables of the optimizer: Keras 3 cannot train a model read from a file that has them.
     """
     import h5py
 
@@ -206,10 +205,6 @@ def write_h5(
             order = legacy_order(each, declared)
             _listed(weights.create_group(each.name), {p.name.replace(".", "/"): arrays[p.name] for p in order})
         _listed(weights.create_group("top_level_model_weights"), {})
-        if optimizer_variables is not None:
-            _listed(
-                file.create_group("optimizer_weights"), {f"variable_{i}": v for i, v in enumerate(optimizer_variables)}
-            )
     write_atomically(path, buffer.getvalue())
 
 
@@ -221,20 +216,25 @@ def _legacy_attributes(file: Any, config: dict[str, Any], compile_config: Mappin
         keys = ("loss", "metrics", "weighted_metrics", "loss_weights")
         optimizer = compile_config["optimizer"]
         named = {"class_name": optimizer, "config": {}} if isinstance(optimizer, str) else optimizer
-        settings = {k: map_structure(_in_full, compile_config.get(k)) for k in keys}
+        settings = {k: _in_full(compile_config.get(k)) for k in keys}
         training = {**settings, "optimizer_config": named}
         file.attrs["training_config"] = _json(training, "config")
 
 
-def _in_full(leaf: Any) -> Any:
-    return IN_FULL.get(leaf.lower(), leaf) if isinstance(leaf, str) else leaf
+def _in_full(value: Any) -> Any:
+    """Nested losses or metrics with their names in full; serialised ones as they are."""
+    if isinstance(value, Mapping):
+        return value if "class_name" in value else {k: _in_full(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_in_full(v) for v in value]
+    return IN_FULL.get(value.lower(), value) if isinstance(value, str) else value
 
 
 def _listed(group: Any, arrays: Mapping[str, Array]) -> None:
     """Datasets, and an attribute with their names in order."""
     _names(group, "weight_names", list(arrays))
     for name, array in arrays.items():
-        group[name] = array
+        group[name] = array.astype("float32") if array.dtype.name == "bfloat16" else array
 
 
 def _names(group: Any, attribute: str, names: list[Any]) -> None:

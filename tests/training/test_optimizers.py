@@ -199,21 +199,32 @@ def test_other_dtypes(keras: Any) -> None:
         assert_same(keras_run(keras, theirs, values, steps), our_run(ours, values, steps))
 
 
-@pytest.mark.parametrize("cls", ["SGD", "Adam", "RMSprop", "Adagrad", "Ftrl", "Adamax"])
-def test_rows_looked_up_once(keras: Any, cls: str) -> None:
-    """TensorFlow's gradient of an embedding, slices of some rows, does what the dense one does here."""
+CLIPPING = ({}, {"clipnorm": 1.0}, {"global_clipnorm": 1.0}, {"clipvalue": 0.5})
+
+
+@pytest.mark.parametrize("options", CLIPPING, ids=lambda o: next(iter(o), "plain"))
+@pytest.mark.parametrize("cls", ["SGD", "Adam", "RMSprop", "Adagrad", "Ftrl", "Adamax", "Nadam", "Adadelta"])
+def test_rows_looked_up_twice(keras: Any, cls: str, options: dict[str, float]) -> None:
+    """TensorFlow's gradient of an embedding, rows of which some come twice: squared and clipped row by row."""
     tf = pytest.importorskip("tensorflow")
     rng = np.random.default_rng(7)
     table = rng.normal(size=(6, 3)).astype(np.float32)
-    theirs = made(keras, cls, {"learning_rate": 0.1, "clipnorm": 2.0})
+    theirs = made(keras, cls, {"learning_rate": 0.1, **options})
     variable = keras.Variable(table)
-    exe, _ = build(OPTIMIZERS.get(keras.optimizers.serialize(theirs)), [table])
+    b = Builder(Graph("step"))
+    states = States(b)
+    own = states.read("table", table)
+    rows, slices = b.input("rows", Tensor(dtype("i64"), (5,))), b.input("slices", Tensor(dtype("f32"), (5, 3)))
+    gradient = b.scatter_rows(slices, rows, size=6)
+    optimizer = OPTIMIZERS.get(keras.optimizers.serialize(theirs))
+    (new,) = optimizer.apply(b, states, [Trainable("table", own, gradient, (6, 3), "float32")])
+    states.write("table", new)
+    exe = tenun.compile(states.finish([new], ["new"]))
     for _ in range(10):
-        rows, slices, dense = rng.permutation(6)[:4], rng.normal(size=(4, 3)).astype(np.float32), np.zeros_like(table)
-        dense[rows] = slices
-        theirs.apply([tf.IndexedSlices(slices, rows, tf.constant([6, 3]))], [variable])
-        exe(dense)
-    np.testing.assert_allclose(exe.state["a.scale"], variable.numpy(), rtol=1e-5, atol=1e-5)
+        places, values = rng.integers(0, 6, 5), rng.normal(size=(5, 3)).astype(np.float32)
+        theirs.apply([tf.IndexedSlices(values, places, tf.constant([6, 3]))], [variable])
+        exe.run({"rows": places, "slices": values})
+    np.testing.assert_allclose(exe.state["table"], variable.numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_loss_scale(keras: Any) -> None:
