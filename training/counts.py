@@ -235,7 +235,7 @@ class AUC(Thresholds):
     num_thresholds: int = 200
     curve: str = "ROC"
     summation_method: str = "interpolation"
-    name: str | None = None
+    name: Any = None
     dtype: Any = None
     thresholds: Any = None
     multi_label: bool = False

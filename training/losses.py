@@ -124,7 +124,7 @@ class Loss:
     """A loss: the formula of its class, with the options that are its fields."""
 
     reduction: str | None
-    name: str | None
+    name: str
     dtype: Any
     formula: Formula
     options: ClassVar[tuple[str, ...]] = ()
@@ -236,7 +236,7 @@ class LossFunctionWrapper(Loss):
 
     fn: Any
     reduction: str | None = "sum_over_batch_size"
-    name: str | None = None
+    name: Any = None
     dtype: Any = None
 
     def __post_init__(self) -> None:

@@ -33,7 +33,7 @@ NAMED: dict[str, tuple[str, Any]] = {"name": ("str | None", None), "dtype": ("An
 class Metric:
     """A metric; a class has its fields, the names and shapes of its accumulators, their update, and the result."""
 
-    name: str | None
+    name: str
     dtype: Any
 
     def __post_init__(self) -> None:

@@ -120,7 +120,7 @@ class _OfValues(Average):
 class Mean(_OfValues):
     """The weighted mean of values, which are given in the place of the targets."""
 
-    name: str | None = "mean"
+    name: str = "mean"
     dtype: Any = None
 
 
@@ -128,7 +128,7 @@ class Mean(_OfValues):
 class Sum(_OfValues):
     """The weighted sum of values, which are given in the place of the targets."""
 
-    name: str | None = "sum"
+    name: str = "sum"
     dtype: Any = None
 
     reduce: ClassVar[str] = "reduce_sum"
@@ -160,7 +160,7 @@ class MeanMetricWrapper(MeanOfFormula):
     """The mean of a function f(b, y_true, y_pred) -> values, of a loss, or of a formula given by name."""
 
     fn: Any
-    name: str | None = None
+    name: Any = None
     dtype: Any = None
 
     def __post_init__(self) -> None:

@@ -83,7 +83,7 @@ class FBetaScore(FScore):
     average: str | None = None
     beta: float = 1.0
     threshold: float | None = None
-    name: str | None = "fbeta_score"
+    name: str = "fbeta_score"
     dtype: Any = None
 
 
@@ -93,7 +93,7 @@ class F1Score(FScore):
 
     average: str | None = None
     threshold: float | None = None
-    name: str | None = "f1_score"
+    name: str = "f1_score"
     dtype: Any = None
 
 
@@ -189,7 +189,7 @@ class BinaryIoU(ConfusionMatrix):
     num_classes = 2
     target_class_ids: Any = (0, 1)
     threshold: float | None = 0.5
-    name: str | None = None
+    name: Any = None
     dtype: Any = None
 
 
@@ -203,7 +203,7 @@ class R2Score(Metric):
 
     class_aggregation: str | None = "uniform_average"
     num_regressors: int = 0
-    name: str | None = "r2_score"
+    name: str = "r2_score"
     dtype: Any = None
     columns: ClassVar[tuple[str, ...]] = ("squared_sum", "sum", "residual", "count")
 

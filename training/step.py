@@ -18,10 +18,11 @@ from ..ir import Builder, Graph, Tensor, Var
 from ..ir.states import States
 from ..layers import Layer, Lowering, Parameter, Value
 from ..layers.whole import Lowered, lower_model
+from ..passes.autodiff.emit import count
 from ..passes.autodiff.engine import gradients_or_none
 from . import constraints, regularizers
 from .compiled import Measure, Settings, Target
-from .losses import apply_mask
+from .losses import apply_mask, divide_no_nan
 from .optimizers import Trainable
 
 LOSS = "loss"
@@ -99,7 +100,10 @@ def penalties(lowering: Lowering) -> list[Var]:
     b, found = lowering.b, []
     for layer, output in lowering.activities:
         with b.at(f"loss/{layer.name}"):
-            found.append(regularizers.get(layer.activity)(b, output))
+            penalty = regularizers.get(layer.activity)(b, output)
+            if output.shape:  # of one sample, as Keras has it
+                penalty = divide_no_nan(b, penalty, b.cast_like(count(b, output, (0,)), penalty))
+            found.append(penalty)
     for parameters in lowering.parameters.values():
         for p in parameters:
             penalty = regularizers.get(p.weight.regularizer)

@@ -365,6 +365,8 @@ def several(n_features: int, n_outputs: int) -> Any:
         ({"batch_size": 2.5}, ValueError, "batch_size=2.5"),
         ({"patience": -1}, ValueError, "patience=-1 has to be None or"),
         ({"validation_fraction": 1.0}, ValueError, "validation_fraction=1.0"),
+        ({"layers": 64}, TypeError, "has to be a sequence or a function, not 64"),
+        ({"layers": tenun.layers.Dense(4)}, TypeError, "has to be a sequence or a function"),
         ({"layers": (True,)}, TypeError, "not True"),
         ({"layers": ("relu",)}, TypeError, "numbers of units and layers, not 'relu'"),
         ({"layers": lambda a, b: None}, TypeError, "has to return a tenun.Model"),

@@ -20,14 +20,16 @@ from tenun.training.metrics import METRICS, Metric, resolve
 from tenun.training.scores import ConfusionMatrix
 
 tf = pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.xdist_group("tensorflow")
 
 T, C = 3, 6
 BATCHES = (7, 1, 9)
 Array = np.ndarray[Any, Any]
 Maker = Callable[..., Array]
 BASES = {"Metric"}  # of the classes in keras.metrics, those that are no metric by themselves
-pytestmark = [pytestmark, pytest.mark.filterwarnings("ignore:You are passing weight as `float`")]
+pytestmark = [
+    pytest.mark.xdist_group("tensorflow"),
+    pytest.mark.filterwarnings("ignore:You are passing weight as `float`", "ignore:More independent predictors"),
+]
 
 # ---- data -----------------------------------------------------------------------------------------------------
 
