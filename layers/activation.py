@@ -174,7 +174,7 @@ class ReLU(_Elementwise):
         return _op("leaky_relu", negative_slope=self.negative_slope) if self.negative_slope else _op("relu")
 
     def _bounded(self) -> Elementwise:
-        """x between 0 and max_value: relu6 for 6; for others Keras clips a relu, which has a slope of 1 at max_value."""
+        """x between 0 and max_value.  For 6 Keras takes relu6, else it clips a relu: a slope of 1 at max_value."""
         assert self.max_value is not None
         return _op("clip", low=0.0, high=float(self.max_value), open_low=True, open_high=self.max_value == 6)
 

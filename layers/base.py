@@ -116,6 +116,7 @@ class Layer:
         if self.name is None:
             self.name = unique_name(snake_case(cls.__name__))
         self.values: dict[str, Any] = {}
+        self.version = 0  # moved on by whoever changes the values
         self.check()
 
     def __call__(self, *args: Any, **arguments: Any) -> Any:

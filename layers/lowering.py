@@ -58,6 +58,7 @@ class Parameter:
     @data.setter
     def data(self, value: Array) -> None:
         self.layer.values[self.weight.name] = value
+        self.layer.version += 1
 
     @property
     def type(self) -> Tensor:
@@ -81,6 +82,7 @@ class Parameter:
             self.data = np.array(array, self.type.dtype.numpy, order="C")
         else:
             np.copyto(own, array, casting="unsafe")
+            self.layer.version += 1
 
 
 @dataclass

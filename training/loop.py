@@ -43,7 +43,7 @@ class Tally:
         """A batch has been seen."""
         self.runner = runner
         for name, value in zip([LOSS, *runner.step.losses], losses):
-            self._total(name)[:] += value * size, size
+            self._total(name)[:] += (value * size, size) if name == LOSS else (value, 1)  # as Keras weighs them
 
     def logs(self) -> Logs:
         """The figures by name: the loss, the metrics, the single losses."""
@@ -220,8 +220,6 @@ def on_batch(
     batch = data.single_batch(x, y, sample_weight, class_weight)
     if not model.knows_its_input:
         model.build(np.shape(batch.x))
-    runner, losses = model.run_step(train, batch.x, batch.y, batch.sample_weight)
-    if model.tally is None or model.tally.runner is not runner:
-        model.tally = Tally(model)
-    model.tally.add(runner, losses, batch.size)
+    model.tally = model.tally or Tally(model)
+    model.tally.add(*model.run_step(train, batch.x, batch.y, batch.sample_weight), batch.size)
     return _returned(model.tally.logs(), return_dict)

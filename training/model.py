@@ -89,9 +89,22 @@ class Runner:
         graph = passes.run(made.graph)
         self.optimized = graph
         self.resident = {s.input.name: model._array_of(s.input.name, s.first.data) for s in graph.state}
+        self.changes = {p.layer for p in made.parameters if p.name in self.resident}
+        self._live = [p for p in made.parameters if p.name in self.resident]
+        self._frozen = {p.layer for p in made.parameters if p.name not in self.resident}
+        self._version = self._frozen_version()
         self._inputs = [v for v in graph.inputs if v.name not in self.resident]
         self._checked = chosen.checked
         self.program = chosen.program(graph, model.threads, self.resident, model.memory_limit)
+
+    def _frozen_version(self) -> int:
+        return sum(layer.version for layer in self._frozen)
+
+    @property
+    def stale(self) -> bool:
+        """Whether weights that it took for constants have changed, or others lie in new arrays."""
+        moved = any(self.resident[p.name] is not p.data for p in self._live)
+        return moved or self._version != self._frozen_version()
 
     def __call__(self, arrays: Mapping[str, Any]) -> list[float]:
         """The total loss and the single ones."""
@@ -147,7 +160,7 @@ class Model:
         self.states: dict[str, Array] = {}  # states that are no weights, by name
         self.tally: Any = None  # of train_on_batch and its like
         self._runners: dict[Any, Runner] = {}
-        self._executable: Executable | None = None
+        self._executable: tuple[int, Executable] | None = None  # for a version of the weights
 
     def __getstate__(self) -> dict[str, Any]:
         """For copy and pickle: the layers with their weights, what `compile` was told, the states of a training.
@@ -285,13 +298,10 @@ class Model:
             raise LoadError(f"the model has {len(own)} weights, given are {len(weights)}", node=self.name)
         for parameter, value in zip(own, weights):
             parameter.assign(value)
-        self.weights_changed()
 
-    def weights_changed(self) -> None:
-        """Weights have changed: what holds copies of them is stale."""
-        self._executable = None
-        for key in [k for k, r in self._runners.items() if any(not p.trained for p in r.step.parameters)]:
-            del self._runners[key]
+    def _version(self) -> int:
+        """A number that changes with the weights, whoever changes them."""
+        return sum(each.version for each in walk(self.definition))
 
     def graph(self) -> Graph:
         """The graph of inference, with a copy of the weights as they are now."""
@@ -304,9 +314,9 @@ class Model:
 
     def executable(self) -> Executable:
         """The model compiled for inference, with the weights as they are now."""
-        if self._executable is None:
-            self._executable = Executable(self.graph(), threads=self.threads)
-        return self._executable
+        if self._executable is None or self._executable[0] != self._version():
+            self._executable = self._version(), Executable(self.graph(), threads=self.threads)
+        return self._executable[1]
 
     # ---- compiling
 
@@ -379,7 +389,7 @@ class Model:
         """The compiled step for targets and sample weights (by output) like these."""
         settings, lowered = self.compiled(), self.declared()
         key = (train, *(tuple((k, v.dtype, v.ndim) for k, v in part.items()) for part in (targets, weights)))
-        if key not in self._runners:
+        if key not in self._runners or self._runners[key].stale:
             batch = lowered.inputs[0].shape[0]
             types = [
                 {k: compiled_type(v, self.outputs[k], batch) for k, v in part.items()} for part in (targets, weights)
@@ -426,8 +436,8 @@ class Model:
         arrays = {**{f"target/{k}": v for k, v in targets.items()}, **{f"weight/{k}": v for k, v in weights.items()}}
         runner = self.runner(train, targets, weights)
         losses = runner({**self.named(x), **arrays})
-        if train:
-            self._executable = None
+        for layer in runner.changes if train else ():
+            layer.version += 1
         return runner, losses
 
     @property
@@ -444,7 +454,7 @@ class Model:
         named = self.named(x)
         if not self._is_stateful():
             return self.executable().run(named)
-        if None not in self._runners:
+        if None not in self._runners or self._runners[None].stale:
             lowering = Lowering(live=True)
             graph = lower_model(self.definition, lowering).graph()
             lowering.fill()
@@ -560,7 +570,6 @@ class Model:
                 self.shuffle_seed = int(value)
             elif not name.startswith("weights/"):
                 np.copyto(self.states.setdefault(name, np.array(value)), value)
-        self.weights_changed()
 
 
 class Sequential(Model):

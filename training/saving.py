@@ -154,7 +154,8 @@ def load_weights(model: Model, source: Any) -> None:
     else:
         for store, file in _stores(source):
             stores.assign(store, model.definition, declared, file)
-    model.weights_changed()
+    for p in model.weights:
+        p.assign(p.data)  # in the model's dtype
 
 
 def _stores(source: Any) -> Iterator[tuple[stores.WeightStore, str | None]]:

@@ -22,7 +22,7 @@ from ..passes.autodiff.emit import count
 from ..passes.autodiff.engine import gradients_or_none
 from . import constraints, regularizers
 from .compiled import Measure, Settings, Target
-from .losses import apply_mask, divide_no_nan
+from .losses import divide_no_nan
 from .optimizers import Trainable
 
 LOSS = "loss"
@@ -134,17 +134,15 @@ def _measure(
     b: Builder, states: States, measure: Measure, value: Value, labels: Mapping[str, Var],
     importance: Mapping[str, Var],
 ) -> None:  # fmt: skip
-    """Move a metric's accumulators; only weighted metrics see sample weights, and the mask with them, as in Keras."""
+    """Move a metric's accumulators; only weighted metrics see sample weights."""
     import numpy as np
 
     label = labels[measure.output]
     weight = importance.get(measure.output) if measure.weighted else None
     with b.at(f"metrics/{measure.label}"):
-        if weight is not None and value.mask is not None:
-            weight = apply_mask(b, weight, value.mask, "sum")
         shapes = measure.metric.variables(label.tensor, value.var.tensor)
         state = {k: states.read(measure.state(k), np.zeros(shape, np.float32)) for k, shape in shapes.items()}
-        for k, new in measure.metric.update(b, state, label, value.var, weight).items():
+        for k, new in measure.metric.update(b, state, label, value.var, weight, mask=value.mask).items():
             states.write(measure.state(k), new)
 
 
