@@ -24,7 +24,9 @@ class Backend(Protocol):
 
     evaluate: Callable[..., tuple[Any, ...]]
 
-    def program(self, graph: Graph, threads: int | None = None, resident: Any = None) -> Runnable: ...
+    def program(
+        self, graph: Graph, threads: int | None = None, resident: Any = None, memory_limit: int | None = None
+    ) -> Runnable: ...
 
     def checked(self, var: Any, value: Any) -> Any: ...
 

@@ -248,6 +248,16 @@ class Graph:
     def insert(self, node: Node, before: Node | None = None) -> Node:
         """Put a new node before another one (by default at the end) and enter its uses."""
         assert node.graph is None, "the node is in a graph already"
+        self._link(node, before)
+        self._enter_uses(node)
+        return node
+
+    def move(self, node: Node, before: Node) -> None:
+        """Put a node of this graph before another one; who reads what stays as it is."""
+        self._unlink(node)
+        self._link(node, before)
+
+    def _link(self, node: Node, before: Node | None) -> None:
         node.graph = self
         after = self._last if before is None else before._previous
         node._previous, node._next = after, before
@@ -260,8 +270,6 @@ class Graph:
         else:
             before._previous = node
         self._size += 1
-        self._enter_uses(node)
-        return node
 
     def erase(self, node: Node) -> None:
         """Take a node out; GraphError while somebody uses its outputs."""
@@ -269,6 +277,9 @@ class Graph:
             if not self.is_unused(out):
                 raise GraphError(f"cannot erase: {out} is still used", op=node.op.name, node=node.source)
         self._leave_uses(node)
+        self._unlink(node)
+
+    def _unlink(self, node: Node) -> None:
         before, after = node._previous, node._next
         if before is None:
             self._first = after

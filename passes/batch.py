@@ -5,7 +5,7 @@ Such a graph may be cut along that axis and the parts computed one by one, or si
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..ir import dims
 from ..ir.dims import Dim
@@ -54,7 +54,9 @@ def _is_free(var: Var, name: str) -> bool:
 
 def _keeps_apart(node: Node, name: str) -> bool:
     """Whether a sample of each result depends on the same sample of the operands only."""
-    if node.graphs or node.dynamic or node.op.has("random") or node.op.has("effect"):
+    if node.dynamic or node.op.has("random") or node.op.has("effect"):
+        return False
+    if node.graphs and not (node.op.has("elementwise") and _all_keep_apart(node.graphs.values(), name)):
         return False
     operands = [v for v in node.inputs if v is not None]
     cut = [v for v in operands if batch_axis(v, name) is not None]
@@ -74,6 +76,11 @@ def _keeps_apart(node: Node, name: str) -> bool:
         return False
     looked_at = operands if node.op.variadic else operands[:1]
     return all(_axis_unmixed(node, v, name) for v in looked_at if v in cut)
+
+
+def _all_keep_apart(bodies: Iterable[Graph], name: str) -> bool:
+    """Whether all nodes of the bodies (of a chain) keep samples apart; symbols mean inside what they mean outside."""
+    return all(_keeps_apart(node, name) for body in bodies for node in body.nodes)
 
 
 def _axis_unmixed(node: Node, var: Var, name: str) -> bool:

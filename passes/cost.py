@@ -57,7 +57,13 @@ def _recurrent_grad(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
     return 3 * _recurrent(node, shape)
 
 
+def _chain(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
+    """Nothing but what the body costs, which is counted anyway."""
+    return 0
+
+
 RULES: dict[str, CostRule] = {
+    "chain": _chain,
     "matmul": _matmul,
     "conv": _conv,
     "conv_transpose": _conv_transpose,

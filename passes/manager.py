@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphError, TenunError
 from ..ir.graph import Graph
 from ..ir.verify import verify
+
+if TYPE_CHECKING:
+    from .recompute import Budget
 
 
 @dataclass
@@ -23,10 +26,12 @@ class Context:
 
     `evaluate(op, operands, attrs, dynamic, graphs) -> arrays` computes a node (a backend's), so that folding has the
     semantics of the kernels; None: nothing is folded.  `fold_limit`: bytes above which a constant is not made.
+    `budget`: the memory that `recompute` has to come by with; None: all that there is.
     """
 
     evaluate: Callable[..., tuple[Any, ...]] | None = None
     fold_limit: int = 64 << 20
+    budget: Budget | None = None
 
 
 Pass = Callable[[Graph, Context], int]
@@ -49,7 +54,8 @@ PIPELINES: dict[str, tuple[str, ...]] = {
         "fold", "dce", "cse", "simplify", "layout", "fold", "batchnorm", "padding", "fuse", "fold",
         "cse", "dce",
     ),
-    "specialize": ("fold", "dce"),
+    "training": ("fold", "dce", "cse", "simplify", "layout", "fold", "padding", "fuse", "fold", "cse", "chains", "dce"),
+    "specialize": ("fold", "dce", "recompute"),
 }  # fmt: skip
 
 

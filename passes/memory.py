@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..ir.graph import Var
+
 ALIGN = 64  # bytes: a cache line, and the width of an AVX-512 register
 
 
@@ -21,6 +23,22 @@ class Buffer:
     size: int
     first: int
     last: int
+
+
+@dataclass(frozen=True)
+class Life:
+    """A buffer with its values: group after group, each written over the one before.
+
+    All values of a group look into the same elements.  `fixed` buffers lie outside of the arena.
+    """
+
+    buffer: Buffer
+    groups: tuple[tuple[Var, ...], ...]
+    fixed: bool = False
+
+    @property
+    def values(self) -> tuple[Var, ...]:
+        return tuple(v for group in self.groups for v in group)
 
 
 @dataclass(frozen=True)

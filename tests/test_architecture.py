@@ -132,6 +132,7 @@ def test_ops_and_kernels_mirror_each_other() -> None:
     apart |= dict.fromkeys(("lstm_grad", "gru_grad", "rnn_grad"), "recurrent_grad")
     apart |= dict.fromkeys(("max_pool_grad", "max_pool_pick", "avg_pool_grad"), "pool_grad")
     apart |= {"conv_weight_grad": "conv_grad", "resize_grad": "resize", "cast": "casts", "bit_cast": "casts"}
+    apart |= {"chain": "chains"}
     wrong = {
         name: (op.family, homes[name])
         for name, op in OPS.items()

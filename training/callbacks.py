@@ -875,7 +875,8 @@ class BackupAndRestore(_Saver):
     backup_dir: holds `latest.npz`, written whole or not at all: the model's training state, the numbers of epoch and
     batch, the history, and what other callbacks go by (`Callback.kept`).  save_freq: "epoch" or a number of batches;
     double_checkpoint: keep the backup before, and use it where the latest one cannot be read; delete_checkpoint: delete
-    backups when training has ended.  `fit` goes on at `model.resume_at`, an epoch and a batch in it.  Raises LoadError where a backup cannot be read.
+    backups when training has ended.  `fit` goes on at `model.resume_at`, an epoch and a batch in it.  Raises LoadError
+    where a backup cannot be read.
     """
 
     rank = 2  # others have to have seen the epoch that is backed up, and must not reset what is restored

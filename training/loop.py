@@ -216,10 +216,10 @@ def predict(
 def on_batch(
     model: Model, train: bool, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool
 ) -> Any:
-    """train_on_batch and test_on_batch: one step; metrics go on from call to call, as in Keras."""
+    """train_on_batch and test_on_batch: one step, and the figures of this batch alone."""
     batch = data.single_batch(x, y, sample_weight, class_weight)
     if not model.knows_its_input:
         model.build(np.shape(batch.x))
-    model.tally = model.tally or Tally(model)
-    model.tally.add(*model.run_step(train, batch.x, batch.y, batch.sample_weight), batch.size)
-    return _returned(model.tally.logs(), return_dict)
+    tally = Tally(model)
+    tally.add(*model.run_step(train, batch.x, batch.y, batch.sample_weight), batch.size)
+    return _returned(tally.logs(), return_dict)

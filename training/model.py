@@ -158,7 +158,6 @@ class Model:
         self._parameters: list[Parameter] = []
         self._by_name: dict[str, Parameter] = {}
         self.states: dict[str, Array] = {}  # states that are no weights, by name
-        self.tally: Any = None  # of train_on_batch and its like
         self._runners: dict[Any, Runner] = {}
         self._executable: tuple[int, Executable] | None = None  # for a version of the weights
 
@@ -476,10 +475,6 @@ class Model:
 
     reset_state = reset_states
 
-    def reset_metrics(self) -> None:
-        """Let metrics and losses of train_on_batch and test_on_batch start anew."""
-        self.tally = None
-
     def fit(self, *args: Any, **keywords: Any) -> History:
         """Train: see `training.loop.fit`."""
         from .loop import fit
@@ -501,13 +496,13 @@ class Model:
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
     ) -> Any:
-        """One step of training; returns the loss and the metrics since `reset_metrics`, as Keras does."""
+        """One step of training; returns the loss and the metrics of the batch."""
         from .loop import on_batch
 
         return on_batch(self, True, x, y, sample_weight, class_weight, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """The loss and the metrics of one batch, on top of those since `reset_metrics`."""
+        """The loss and the metrics of one batch, as in inference."""
         from .loop import on_batch
 
         return on_batch(self, False, x, y, sample_weight, None, return_dict)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ from numpy.lib.stride_tricks import as_strided
 from ...errors import RunError, TenunError
 from ...ir.graph import Graph, Node, Var
 from ...ir.types import Tensor, string
-from ...passes.memory import Buffer, MemoryPlan, aligned, plan_memory
+from ...passes.memory import Buffer, Life, MemoryPlan, aligned, plan_memory
+from ...passes.recompute import Recomputation
 from .evaluate import call_view, detached, evaluate, flat_steps, kernel_attributes, kernel_of
 from .registry import Array, Step
 
@@ -34,21 +35,27 @@ SCRATCH_RESERVE = 64 << 20  # bytes of address space for scratch; only what step
 Resident = Mapping[str, Array]  # arrays of states, by the name of their input
 
 
-@dataclass
+@dataclass(eq=False)
 class Root:
     """A buffer: the place of one value or of several that follow each other.
 
-    Buffers lie in the arena, but for that of a resident state: only its next value may take the place of it.
+    Buffers lie in the arena, but for that of a resident state: only its next value may take the place of it.  A group
+    of values look into the same elements; each group is written over the one before.
     """
 
     var: Var
     first: int
     last: int
     heir: Var | None = None
+    groups: list[list[Var]] = field(default_factory=list)
 
     @property
     def resident(self) -> bool:
         return self.heir is not None
+
+    @property
+    def buffer(self) -> Buffer:
+        return Buffer(self.var.tensor.nbytes, self.first, self.last)
 
 
 @dataclass
@@ -66,14 +73,15 @@ def is_planned(var: Var) -> bool:
     return isinstance(var.type, Tensor) and var.type.is_static and var.type.dtype is not string
 
 
-def _phantom(t: Tensor) -> Array:
-    """An array with the shape and strides of a contiguous tensor but no memory: for deciding on views only."""
-    strides, step = [], t.dtype.numpy.itemsize
-    for size in reversed(t.static):
+@lru_cache(maxsize=1 << 12)
+def _phantom(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """A contiguous array without memory of its own: for deciding on views only."""
+    strides, step = [], dtype.itemsize
+    for size in reversed(shape):
         strides.append(step)
         step *= max(size, 1)
-    raw = np.empty(1, f"V{t.dtype.numpy.itemsize}")  # as_strided does not take all dtypes of ml_dtypes
-    return as_strided(raw, t.static, strides[::-1], writeable=False).view(t.dtype.numpy)
+    raw = np.empty(1, f"V{dtype.itemsize}")  # as_strided does not take all dtypes of ml_dtypes
+    return as_strided(raw, shape, strides[::-1], writeable=False).view(dtype)
 
 
 class _StoragePass:
@@ -116,7 +124,8 @@ class _StoragePass:
 
     def enter(self, var: Var, root: Root) -> None:
         self.storage.root_of[var] = root
-        self.storage.phantoms[var] = _phantom(var.tensor)
+        root.groups.append([var])
+        self.storage.phantoms[var] = _phantom(var.tensor.static, np.dtype(var.tensor.dtype.numpy))
         root.last = max(root.last, self.last_use.get(var, -1))
 
     def view(self, step: int, node: Node) -> bool:
@@ -133,6 +142,7 @@ class _StoragePass:
             self.storage.phantoms[out] = result
             if root is not None:
                 self.storage.root_of[out] = root
+                next(group for group in root.groups if source in group).append(out)
                 root.last = max(root.last, self.last_use.get(out, -1))
         return True
 
@@ -164,6 +174,13 @@ class _StoragePass:
         """Whether no other operand looks into the same buffer in another way, which writing would disturb."""
         others = (v for v in node.inputs if v is not None and v is not var)
         return all(self.storage.root_of.get(v) is not root for v in others)
+
+
+def lives(graph: Graph, resident: Resident) -> list[Life]:
+    """The buffers that a plan of the graph has, those of resident states included, and their values."""
+    storage = _StoragePass(graph, list(graph.nodes), resident).run()
+    roots = dict.fromkeys([*storage.roots, *storage.root_of.values()])
+    return [Life(r.buffer, tuple(map(tuple, r.groups)), fixed=r.resident) for r in roots]
 
 
 def is_bound(node: Node) -> bool:
@@ -217,17 +234,17 @@ class Plan:
     """A compiled graph of concrete shapes with memory of its own: one run at a time.
 
     `programs(graph)` makes a function on arrays of a subgraph; `resident` has the arrays of those states that every
-    run changes in place.  `memory` reports the arena.
+    run changes in place.  `memory` reports the arena, `recomputation` what was done to make it smaller.
     """
 
     def __init__(
-        self, graph: Graph, programs: Callable[[Graph], Callable[..., Any]], resident: Resident | None = None
-    ) -> None:
-        self.graph, self.resident = graph, dict(resident or {})
+        self, graph: Graph, programs: Callable[[Graph], Callable[..., Any]], resident: Resident | None = None,
+        recomputation: Recomputation | None = None,
+    ) -> None:  # fmt: skip
+        self.graph, self.resident, self.recomputation = graph, dict(resident or {}), recomputation
         nodes = list(graph.nodes)
         storage = _StoragePass(graph, nodes, self.resident).run()
-        buffers = [Buffer(r.var.tensor.nbytes, r.first, r.last) for r in storage.roots]
-        self.memory = plan_memory(buffers)
+        self.memory = plan_memory([r.buffer for r in storage.roots])
         self.roots, self.storage = storage.roots, storage
         self._offsets = {id(r): offset for r, offset in zip(storage.roots, self.memory.offsets)}
         self.arena = Arena(self.memory)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from ...ir.graph import Graph, Var
 from ...ir.rebuild import bind_symbols, rebuild
 from ...ir.types import Tensor, type_of
 from ...passes.manager import Context, PassManager, pipeline
+from ...passes.recompute import Budget, Recomputation
 from .evaluate import evaluate, run_time_type
-from .plan import Plan, Resident
+from .plan import Plan, Resident, lives
 
 CACHE = 16  # plans kept for different input shapes
 
@@ -27,11 +29,14 @@ class Program:
     """A graph as a function on arrays; thread-safe.
 
     States with an array in `resident` (by the name of their input) are read and changed there by every run: they are
-    neither inputs nor outputs of the function, which then serves one thread at a time.
+    neither inputs nor outputs of the function, which then serves one thread at a time.  memory_limit: bytes that the
+    arena of a plan may have, for which values are computed twice; RunError where that is not enough.
     """
 
-    def __init__(self, graph: Graph, cache: int = CACHE, resident: Resident | None = None) -> None:
-        self.graph, self.cache, self.resident = graph, cache, resident or {}
+    def __init__(
+        self, graph: Graph, cache: int = CACHE, resident: Resident | None = None, memory_limit: int | None = None
+    ) -> None:
+        self.graph, self.cache, self.resident, self.memory_limit = graph, cache, resident or {}, memory_limit
         self._lock = threading.Lock()
         self._idle: OrderedDict[tuple[Any, ...], list[Plan]] = OrderedDict()
 
@@ -75,22 +80,40 @@ class Program:
     def _make(self, inputs: Sequence[Any]) -> Plan:
         given = iter(inputs)
         everything = [self.resident[v.name] if v.name in self.resident else next(given) for v in self.graph.inputs]
-        special = specialize(self.graph, everything)
+        budget = None
+        if self.memory_limit is not None:
+            budget = Budget(self.memory_limit, partial(lives, resident=self.resident))
+        special = specialize(self.graph, everything, budget)
+        report = budget.report if budget is not None else None
+        if report is not None and not report.fits:
+            raise _too_little(special, report)
         try:
-            return Plan(special, Program, self.resident)
+            return Plan(special, Program, self.resident, report)
         except (MemoryError, OverflowError, ValueError) as error:
             shapes = ", ".join(f"{v.name}: {v.type}" for v in special.inputs)
             message = f"cannot plan {special.name!r} for inputs {shapes}: {error}"
             raise RunError(message, hint="give smaller inputs") from error
 
 
-def specialize(graph: Graph, inputs: Sequence[Any]) -> Graph:
-    """The graph for inputs of exactly these types: symbols become numbers, shape arithmetic folds away."""
+def _too_little(graph: Graph, report: Recomputation) -> RunError:
+    shapes = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs if v.name not in {s.input.name for s in graph.state})
+    return RunError(
+        f"the memory limit of {report.limit:,} bytes cannot be met for inputs {shapes}: the arena has {report.before:,} "
+        f"bytes, {report.after:,} where all that helps is computed twice",
+        hint=f"set the limit to {report.after} or more, or give smaller batches",
+    )
+
+
+def specialize(graph: Graph, inputs: Sequence[Any], budget: Budget | None = None) -> Graph:
+    """The graph for inputs of exactly these types: symbols become numbers, shape arithmetic folds away.
+
+    With a budget, values are computed twice so that its arena becomes as small as that.
+    """
     types = {v.name: run_time_type(x) for v, x in zip(graph.inputs, inputs)}
     symbols = bind_symbols(graph, types)  # type: ignore[arg-type]
     narrow = {k: t for k, t in types.items() if isinstance(t, Tensor)}
     special = rebuild(graph, {k: Tensor(t.dtype, t.shape) for k, t in narrow.items()}, symbols)
-    return PassManager(pipeline("specialize"), Context(evaluate)).run(special)
+    return PassManager(pipeline("specialize"), Context(evaluate, budget=budget)).run(special)
 
 
 def checked(var: Var, value: Any) -> Any:

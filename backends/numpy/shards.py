@@ -70,10 +70,13 @@ def cores() -> int:
 class ShardedProgram:
     """A program that cuts its batch; with one thread it is the program itself, BLAS on one thread too."""
 
-    def __init__(self, graph: Graph, threads: int | None = None, resident: Resident | None = None) -> None:
+    def __init__(
+        self, graph: Graph, threads: int | None = None, resident: Resident | None = None,
+        memory_limit: int | None = None,
+    ) -> None:  # fmt: skip
         self.graph = graph
         self.threads = threads if threads is not None else cores()
-        self.whole = Program(graph, resident=resident)
+        self.whole = Program(graph, resident=resident, memory_limit=memory_limit)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._flops = max(total_flops(graph), 1)

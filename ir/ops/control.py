@@ -1,4 +1,4 @@
-"""Control flow with closed subgraphs: what a body needs from outside is among the operands.
+"""Control flow and chains: ops with closed subgraphs, whose bodies find what they need among the operands.
 
 `BODY_TYPES` says, for each op, which types the inputs of its subgraphs have for given operands; `trace_*` build such
 nodes from Python functions.  A value carried from one iteration to the next may change its shape, so the types of the
@@ -17,7 +17,7 @@ from ..dims import UNKNOWN, Dim
 from ..graph import Graph, Node, Var
 from ..op import axis_of, lookup, op, require
 from ..rebuild import rebuild
-from ..types import Tensor, Type, boolean, fits, i64
+from ..types import Tensor, Type, boolean, fits, i64, string
 
 
 def _check_inputs(graph: Graph, given: list[Type], what: str) -> None:
@@ -92,6 +92,22 @@ def scan_body_types(args: list[Any], carried: int, scanned: int, axes: Ints) -> 
     return found + list(args[carried + scanned :])
 
 
+@op("elementwise")
+def chain(*args: Tensor, body: Graph) -> tuple[Any, ...]:
+    """The outputs of body(args): elementwise ops on numbers, whose results all have one shape, as one op.
+
+    It is computed block by block: all nodes of the body on one block, while that is in cache, then on the next.
+    """
+    _check_inputs(body, list(args), "body")
+    for node in body.nodes:
+        plain = node.op.has("elementwise") and not node.graphs and not node.dynamic
+        require(plain, f"the body of a chain has elementwise nodes, {node.op.name} is none")
+    results = [*body.outputs, *(out for node in body.nodes for out in node.outputs)]
+    require(len({v.tensor.shape for v in results}) == 1, "the results in the body of a chain differ in their shapes")
+    require(all(v.tensor.dtype is not string for v in results), "a chain computes numbers, no strings")
+    return tuple(v.type for v in body.outputs)
+
+
 # ---- what a copy or a frontend needs to build such nodes -----------------------------------------------------
 
 
@@ -110,7 +126,12 @@ def _if_types(operands: list[Any], attrs: dict[str, Any], graphs: dict[str, Grap
     return {name: list(operands[1:]) for name in graphs}
 
 
+def _chain_types(operands: list[Any], attrs: dict[str, Any], graphs: dict[str, Graph]) -> dict[str, list[Type]]:
+    return {name: list(operands) for name in graphs}
+
+
 BODY_TYPES: dict[str, Callable[..., dict[str, list[Type]]]] = {
+    "chain": _chain_types,
     "if": _if_types,
     "loop": _loop_types,
     "scan": _scan_types,

@@ -60,7 +60,10 @@ UNARY: dict[str, tuple[str, dict[str, Any]]] = {
     "scaled_tanh": ("alpha * tanh(beta * x)", {"alpha": 1.0, "beta": 1.0}),
     "hard_silu": ("x * max(0, min(1, x / 6 + 1/2))", {}),
     "thresholded_relu": ("x if x > theta else 0", {"theta": 1.0}),
-    "clip": ("min(max(x, low), high); a bound that is none does not bind", {"low": None, "high": None}),
+    "clip": (
+        "min(max(x, low), high); a bound that is none does not bind; at an open bound the derivative is 0, else 1",
+        {"low": None, "high": None, "open_low": False, "open_high": False},
+    ),
     "log_sigmoid": ("log(sigmoid(x)) = -softplus(-x)", {}),
     "soft_shrink": ("sign(x) * max(|x| - threshold, 0)", {"threshold": 0.5}),
     "hard_shrink": ("x if |x| > threshold else 0", {"threshold": 0.5}),

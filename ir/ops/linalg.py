@@ -79,9 +79,20 @@ def einsum(*xs: Tensor, equation: str) -> Tensor:
     return Tensor(same_dtype(*xs), tuple(sizes[c] for c in out))
 
 
+def _check_square(x: Tensor) -> None:
+    require(x.rank >= 2, f"{shape_text(x.shape)} is no matrix")
+    require_dim(x.dims[-1], x.dims[-2], "the number of columns")
+
+
 @op(mixes=lambda rank: (rank - 2, rank - 1))
 def det(x: Tensor) -> Tensor:
     """The determinants of square matrices (..., M, M) -> (...)."""
-    require(x.rank >= 2, f"{shape_text(x.shape)} is no matrix")
-    require_dim(x.dims[-1], x.dims[-2], "the number of columns")
+    _check_square(x)
     return Tensor(x.dtype, x.dims[:-2])
+
+
+@op(mixes=lambda rank: (rank - 2, rank - 1))
+def inverse(x: Tensor) -> Tensor:
+    """The inverses of square matrices (..., M, M); one that has none is an error."""
+    _check_square(x)
+    return Tensor(x.dtype, x.shape)

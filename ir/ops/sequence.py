@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import types
 from ..attributes import Dims
 from ..dims import UNKNOWN
-from ..op import axis_of, op, require
+from ..op import UnknownDims, axis_of, op, require
 from ..types import DType, Sequence, Tensor, i64
 
 
@@ -57,6 +57,25 @@ def sequence_length(sequence: Sequence) -> Tensor:
     return Tensor(i64, ())
 
 
+@op()
+def sequence_sizes(sequence: Sequence, *, axis: int) -> Tensor:
+    """How long each element is along an axis: i64[number of elements]."""
+    _elements(sequence)
+    return Tensor(i64, (UNKNOWN,))
+
+
+@op()
+def sequence_zeros(sequence: Sequence) -> Sequence:
+    """Zeros in place of all elements."""
+    return Sequence(_elements(sequence))
+
+
+@op("commutes")
+def sequence_add(x: Sequence, y: Sequence) -> Sequence:
+    """The sums of the elements at equal places of two lists of equal length: what sums up gradients of a list."""
+    return Sequence(types.join(_elements(x), _elements(y)))
+
+
 @op("opaque")
 def concat_from_sequence(sequence: Sequence, *, axis: int, new_axis: bool = False) -> Tensor:
     """The elements one after another along an axis, or stacked along a new one."""
@@ -73,8 +92,11 @@ def concat_from_sequence(sequence: Sequence, *, axis: int, new_axis: bool = Fals
 @op()
 def split_to_sequence(x: Tensor, *, axis: int = 0, sizes: Dims, keepdims: bool = True) -> Sequence:
     """Parts of the given sizes along an axis as a list; without keepdims (all sizes 1) the axis goes."""
+    if x.shape is None:
+        return Sequence(x)
     a = axis_of(axis, x.rank)
     if not keepdims:
         return Sequence(Tensor(x.dtype, (*x.dims[:a], *x.dims[a + 1 :])))
-    size = sizes[0] if sizes and all(s == sizes[0] for s in sizes) else UNKNOWN
+    known = not isinstance(sizes, UnknownDims) and sizes and all(s == sizes[0] for s in sizes)
+    size = sizes[0] if known else UNKNOWN
     return Sequence(Tensor(x.dtype, (*x.dims[:a], size, *x.dims[a + 1 :])))

@@ -1,8 +1,11 @@
-"""What rules share: shapes which may be known in symbols or at run time only, and the undoing of broadcasting."""
+"""What rules share: shapes which may be known in symbols or at run time only, and the undoing of broadcasting.
+
+Also `through`: the gradients of a function that is written with ops of the graph.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -11,6 +14,8 @@ from ...ir import dims
 from ...ir.builder import Builder
 from ...ir.dims import Dim
 from ...ir.graph import Var
+from ...ir.types import Container, Tensor
+from ...ir.types import Sequence as ListOf
 
 Entry = Union[Dim, Var]  # of a shape: known when the graph is built, or i64[1]
 
@@ -54,9 +59,44 @@ def full_like(b: Builder, like: Var, value: Any) -> Var:
     return b.fill(element, shape=shape_of(b, like)) if like.tensor.shape != () else element
 
 
+def zeros(b: Builder, like: Var) -> Var:
+    """Zeros in the place of all elements of a tensor, or of a list of tensors."""
+    return b.sequence_zeros(like) if isinstance(like.type, Container) else full_like(b, like, 0)
+
+
+def differentiable(v: Var) -> bool:
+    """Whether a value has a gradient: a tensor of floats, or a list of such."""
+    t = v.type.element if isinstance(v.type, ListOf) else v.type
+    return isinstance(t, Tensor) and t.dtype.kind in ("float", "complex")
+
+
+def through(
+    b: Builder, call: Callable[..., Any], operands: Sequence[Var | None], above: Sequence[Var | None]
+) -> list[Var | None]:
+    """The gradients of the operands of call(b, *operands), from those of its results.
+
+    The operands are copied first: one of them may depend on another, which is none of the function's business.
+    """
+    from .engine import gradients
+
+    inner = [None if v is None else b.identity(v) for v in operands]
+    found = call(b, *inner)
+    results = found if isinstance(found, (list, tuple)) else [found]
+    pairs = [(v, g) for v, g in zip(results, above) if g is not None]
+    wrt = [v for v in inner if v is not None and differentiable(v)]
+    of = dict(zip(wrt, gradients(b, [v for v, _ in pairs], wrt, [g for _, g in pairs])))
+    return [None if v is None else of.get(v) for v in inner]
+
+
 def gate(b: Builder, condition: Var, g: Var) -> Var:
     """g where the condition holds, else 0."""
     return b.where(condition, g, zero(b, g))
+
+
+def numbered(b: Builder, n: Entry) -> Var:
+    """0, 1, ... n - 1: i64[n]."""
+    ones = b.fill(b.constant(np.int64(1)), shape=vector(b, [n]))
+    return b.cumsum(ones, axis=0, exclusive=True)  # type: ignore[no-any-return]
 
 
 def spread(b: Builder, x: Var, g: Var, axes: Sequence[int], keepdims: bool) -> Var:

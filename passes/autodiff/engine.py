@@ -14,11 +14,11 @@ from ...ir.attributes import LINEAR, Activation
 from ...ir.builder import Builder
 from ...ir.graph import Graph, Node, State, Var
 from ...ir.text import named_constants, value_names
-from ...ir.types import Tensor, Unknown
+from ...ir.types import Container, Tensor, Unknown
 from ..dce import dce
 from ..manager import Context
 from . import rules
-from .emit import full_like, unbroadcast
+from .emit import differentiable, full_like, unbroadcast, zeros
 
 
 def gradients(b: Builder, outputs: Sequence[Var], wrt: Sequence[Var], seeds: Sequence[Var] | None = None) -> list[Var]:
@@ -26,6 +26,20 @@ def gradients(b: Builder, outputs: Sequence[Var], wrt: Sequence[Var], seeds: Seq
 
     Seeds are 1 by default.  The gradient with respect to a value that no output depends on is 0.
     """
+    totals = _totals(b, outputs, wrt, seeds)
+    return [totals[x] if x in totals else zeros(b, x) for x in wrt]
+
+
+def gradients_or_none(b: Builder, outputs: Sequence[Var], wrt: Sequence[Var]) -> list[Var | None]:
+    """As `gradients`, with None for each x that no gradient reaches."""
+    totals = _totals(b, outputs, wrt)
+    return [totals.get(x) for x in wrt]
+
+
+def _totals(
+    b: Builder, outputs: Sequence[Var], wrt: Sequence[Var], seeds: Sequence[Var] | None = None
+) -> dict[Var, Var]:
+    """The gradients of all values between wrt and outputs through which one flows."""
     path, reached = _path(b.graph, outputs, wrt)
     totals: dict[Var, Var] = {}
     for out, seed in zip(outputs, seeds or [full_like(b, v, 1) for v in outputs]):
@@ -36,10 +50,10 @@ def gradients(b: Builder, outputs: Sequence[Var], wrt: Sequence[Var], seeds: Seq
             continue
         with b.at(node.source):
             for operand, g in zip(node.operands, _apply(b, node, above, reached)):
-                if operand is None or operand not in reached or g is None or not _is_float(operand):
+                if operand is None or operand not in reached or g is None or not differentiable(operand):
                     continue
                 _accumulate(b, totals, operand, _fitted(b, g, operand))
-    return [totals[x] if x in totals else full_like(b, x, 0) for x in wrt]
+    return totals
 
 
 def _path(graph: Graph, outputs: Sequence[Var], wrt: Sequence[Var]) -> tuple[list[Node], set[Var | None]]:
@@ -64,9 +78,9 @@ def _apply(b: Builder, node: Node, above: list[Var | None], reached: set[Var | N
     """What the op's rule gives for each operand."""
     row = rules.RULES.get(node.op.name)
     if row is None:
-        raise refused(node, rules.UNSUPPORTED.get(node.op.name))
+        raise refused(node)
     for name, var in zip(node.dynamic, node.inputs[len(node.operands) :]):
-        if var in reached and var is not None and _is_float(var):
+        if var in reached and var is not None and differentiable(var):
             raise refused(node, f"its attribute {name} is a value to differentiate with respect to")
     if node.op.has("epilogue") and node.attrs.get("activation"):
         node, above = _unfused(b, node, above)
@@ -105,16 +119,13 @@ def refused(node: Node, why: str | None = None) -> UnsupportedError:
 
 
 def _accumulate(b: Builder, totals: dict[Var, Var], var: Var, g: Var) -> None:
-    totals[var] = b.add(totals[var], g) if var in totals else g
+    add = b.sequence_add if isinstance(var.type, Container) else b.add
+    totals[var] = add(totals[var], g) if var in totals else g
 
 
 def _fitted(b: Builder, g: Var, like: Var) -> Var:
-    """g in the shape and dtype of the operand that it belongs to."""
-    return b.cast_like(unbroadcast(b, g, like), like)
-
-
-def _is_float(var: Var) -> bool:
-    return isinstance(var.type, Tensor) and var.type.dtype.kind in ("float", "complex")
+    """g in the shape and dtype of the operand that it belongs to; lists of gradients are as they should be."""
+    return g if isinstance(like.type, Container) else b.cast_like(unbroadcast(b, g, like), like)
 
 
 # ---- whole graphs --------------------------------------------------------------------------------------------
@@ -131,7 +142,12 @@ def gradient_graph(graph: Graph, outputs: Sequence[str] | None = None, wrt: Sequ
     values = {**{n: v for v, n in inner.items()}, **weights, **inputs}
     targets = _chosen("output", results, outputs, results)
     sources = _chosen("value", values, wrt, inputs)
-    found = gradients(Builder(new), list(targets.values()), list(sources.values()))
+    b = Builder(new)
+    totals = _totals(b, list(targets.values()), list(sources.values()))
+    if wrt is not None:
+        for name in [n for n, v in sources.items() if v not in totals]:
+            _refuse_blocked(new, name, sources[name], list(targets.values()))
+    found = [totals[v] if v in totals else zeros(b, v) for v in sources.values()]
     kept = [(new.output_names[s.output], new.outputs[s.output]) for s in new.state]
     names = [f"d_{n}" for n in sources] + [n for n, _ in kept]
     new.state = [State(s.input, len(found) + i, s.first) for i, s in enumerate(new.state)]
@@ -141,19 +157,38 @@ def gradient_graph(graph: Graph, outputs: Sequence[str] | None = None, wrt: Sequ
     return new
 
 
+def _refuse_blocked(graph: Graph, name: str, source: Var, targets: Sequence[Var]) -> None:
+    """UnsupportedError that names the node, if outputs depend on a value, but only by ways that no gradient takes."""
+    for node in reversed(_path(graph, targets, [source])[0]):
+        why = rules.NOT_DIFFERENTIABLE.get(node.op.name)
+        if why is None and not any(map(differentiable, node.outputs)):
+            why = "its result is no float"
+        if why is not None:
+            where = f" ({node.source})" if node.source else ""
+            raise UnsupportedError(
+                f"no gradient comes to {name!r}: op {node.op.name}{where} is not differentiable, {why}",
+                op=node.op.name,
+                node=node.source or None,
+            )
+
+
 def _chosen(what: str, known: dict[str, Var], names: Sequence[str] | None, default: dict[str, Var]) -> dict[str, Var]:
     """Values by name, by default all those with a float dtype; GraphError where there is no such name or no float."""
     if names is None:
-        return {n: v for n, v in default.items() if _is_float(v)}
+        return {n: v for n, v in default.items() if _number(v)}
     if isinstance(names, str):
         names = [names]
     missing = [n for n in names if n not in known]
     if missing:
         raise GraphError(f"the graph has no {what} called {_listed(missing)}", hint=f"{what}s: {_listed(known)}")
-    wrong = [n for n in names if not _is_float(known[n])]
+    wrong = [n for n in names if not _number(known[n])]
     if wrong:
         raise GraphError(f"{_listed(wrong)}: no derivative of what is no float", hint=f"it is {known[wrong[0]].type}")
     return {n: known[n] for n in names}
+
+
+def _number(var: Var) -> bool:
+    return isinstance(var.type, Tensor) and differentiable(var)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 import tenun
 from tenun.ir import Builder, Graph, Tensor, dtype, symbol
+from tenun.layers.activation import ELEMENTWISE
 from tenun.passes.autodiff.engine import gradients
 
 tf = pytest.importorskip("tensorflow")
@@ -72,11 +73,16 @@ EDGES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "thresholded_relu": (lambda b, x: b.thresholded_relu(x), lambda x: ACTIVATIONS.relu(x, threshold=1.0)),
     "log_sigmoid": (lambda b, x: b.log_sigmoid(b.mul(x, 40)), lambda x: ACTIVATIONS.log_sigmoid(x * 40)),
     "clip": (lambda b, x: b.clip(x, low=-1, high=0.5), lambda x: tf.clip_by_value(x, -1, 0.5)),
+    "sqrt": (lambda b, x: b.sqrt(b.abs(x)), lambda x: tf.sqrt(tf.abs(x))),
+    "rsqrt": (lambda b, x: b.minimum(b.rsqrt(b.abs(x)), 2), lambda x: tf.minimum(tf.math.rsqrt(tf.abs(x)), 2)),
+    "reciprocal": (lambda b, x: b.clip(b.reciprocal(x), high=9), lambda x: tf.minimum(tf.math.reciprocal(x), 9)),
     "erf": (lambda b, x: b.erf(x), tf.math.erf),
     "max": (lambda b, x: b.reduce_max(b.abs(x), axes=(0,)), lambda x: tf.reduce_max(tf.abs(x), 0)),
     "min": (lambda b, x: b.reduce_min(b.abs(x), axes=(0,)), lambda x: tf.reduce_min(tf.abs(x), 0)),
     "prod": (lambda b, x: b.reduce_prod(x, axes=(0, 1)), lambda x: tf.reduce_prod(x, [0, 1])),
     "l2": (lambda b, x: b.reduce_l2(x, axes=(1,)), lambda x: tf.math.reduce_euclidean_norm(x, 1)),
+    "max of all": (lambda b, x: b.reduce_max(b.abs(x)), lambda x: tf.reduce_max(tf.abs(x))),
+    "sort": (lambda b, x: b.top_k(b.abs(x), k=4, largest=False)[0], lambda x: tf.sort(tf.abs(x))),
     "top_k": (lambda b, x: b.top_k(b.abs(x), k=2)[0], lambda x: tf.math.top_k(tf.abs(x), 2)[0]),
     "cumsum": (lambda b, x: b.cumsum(x, axis=1, exclusive=True), lambda x: tf.cumsum(x, 1, exclusive=True)),
     "softmax": (lambda b, x: b.softmax(x), tf.nn.softmax),
@@ -94,6 +100,66 @@ def test_edges(name: str) -> None:
     x = np.float32([[-3, -1, -0.5, 0], [0.5, 1, 3, 1], [0, 0, 2, -2]])
     ours, theirs = EDGES[name]
     np.testing.assert_allclose(slopes(ours, x)[0], tape(theirs, x)[0], rtol=2e-5, atol=2e-6)
+
+
+# Layers and activations at the ends of their pieces, by Keras' names.
+KINKS = np.float32([[-6, -3, -2, -1, -0.7, -0.5, -0.3, -0.0, 0, 0.3, 0.4, 0.5, 0.7, 1, 2, 3, 6, 7]])
+LAYERS = tf.keras.layers
+RELUS: list[dict[str, float]] = [
+    {"max_value": 6}, {"max_value": 3}, {"max_value": 0.7}, {"max_value": 0}, {"negative_slope": 0.2},
+    {"threshold": 0.4}, {"threshold": 1}, {"max_value": 6, "negative_slope": 0.2}, {"max_value": 6, "threshold": 1},
+    {"max_value": 3, "negative_slope": 0.2}, {"max_value": 3, "threshold": 1, "negative_slope": 0.5},
+]  # fmt: skip
+
+
+def steps(x: Any) -> Any:
+    """Six steps of three features, at most 0: the largest ones are all 0."""
+    return LAYERS.Reshape((6, 3))(LAYERS.Rescaling(-1.0)(LAYERS.ReLU()(x)))
+
+
+PIECES: dict[str, Callable[[], Any]] = {
+    **{n: lambda n=n: LAYERS.Activation(n) for n in ELEMENTWISE if not n.startswith("keras2")},  # type: ignore[misc]
+    **{f"ReLU {config}": lambda config=config: LAYERS.ReLU(**config) for config in RELUS},  # type: ignore[misc]
+    "LeakyReLU": LAYERS.LeakyReLU,
+    "LeakyReLU 0": lambda: LAYERS.LeakyReLU(negative_slope=0.0),
+    "ELU": LAYERS.ELU,
+    "ELU 0.3": lambda: LAYERS.ELU(alpha=0.3),
+    "PReLU": lambda: LAYERS.PReLU(alpha_initializer=tf.keras.initializers.Constant(0.3)),
+    "ops.relu6": lambda: tf.keras.ops.relu6,
+    "ops.clip": lambda: lambda x: tf.keras.ops.clip(x, -1.0, 0.5),
+    "GlobalMaxPooling": lambda: lambda x: LAYERS.GlobalMaxPooling1D()(steps(x)),
+    "MaxPooling": lambda: lambda x: LAYERS.MaxPooling1D(2)(steps(x)),
+    "Maximum": lambda: lambda x: LAYERS.Maximum()([x, LAYERS.ReLU()(x)]),
+    "Minimum": lambda: lambda x: LAYERS.Minimum()([x, LAYERS.ReLU()(x), LAYERS.LeakyReLU()(x)]),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_keras_at_the_ends_of_pieces(name: str) -> None:
+    x = tf.keras.Input((KINKS.shape[1],))
+    model = tf.keras.Model(x, PIECES[name]()(x))
+    graph = tenun.load(model)
+    weighted = tape(model, KINKS)[0]
+    b = Builder(graph)
+    seed = b.constant(weights(tuple(model(KINKS).shape)))
+    (dx,) = gradients(b, [graph.outputs[0]], [graph.inputs[0]], [seed])
+    graph.metadata.pop("output_structure", None)
+    np.testing.assert_allclose(tenun.compile(b.outputs(dx), threads=1)(KINKS), weighted, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("activation", ["relu6", "celu", "hard_tanh", "relu"])
+def test_recurrent_layers_at_the_ends_of_pieces(activation: str) -> None:
+    """Gradient ops of recurrent layers have derivatives of their own."""
+    x = tf.keras.Input((2, 3))
+    layer = LAYERS.SimpleRNN(3, activation=activation, return_sequences=True)
+    model = tf.keras.Model(x, layer(x))
+    layer.set_weights([np.eye(3, dtype=np.float32), np.zeros((3, 3), np.float32), np.zeros(3, np.float32)])
+    given = np.float32([[[0, 6, -1], [1, 3, 7]], [[-0.0, 0, 1], [6, -3, 0]]])
+    b = Builder(graph := tenun.load(model))
+    seed = b.constant(weights((2, 2, 3)))
+    (dx,) = gradients(b, [graph.outputs[0]], [graph.inputs[0]], [seed])
+    graph.metadata.pop("output_structure", None)
+    np.testing.assert_allclose(tenun.compile(b.outputs(dx), threads=1)(given), tape(model, given)[0], rtol=1e-5)
 
 
 PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
@@ -131,7 +197,6 @@ def test_scatter_and_gather() -> None:
 
 # ---- models --------------------------------------------------------------------------------------------------
 
-LAYERS = tf.keras.layers
 MODELS: dict[str, tuple[tuple[int, ...], Callable[[], list[Any]]]] = {
     "mlp": ((6,), lambda: [LAYERS.Dense(8, "relu"), LAYERS.Dense(5, "tanh"), LAYERS.Dense(3, "softmax")]),
     "normalised": ((4, 6), lambda: [

@@ -13,8 +13,9 @@ import tenun
 from tenun.errors import UnsupportedError
 from tenun.ir import Builder, Graph, Tensor, Var, dtype, symbol, verify
 from tenun.ir.ops.control import control_node, trace
-from tenun.ir.types import Sequence, Type, boolean, i64
+from tenun.ir.types import Type, boolean, i64
 from tenun.passes.autodiff.engine import gradients
+from tenun.passes.autodiff.rules import RULES
 
 F64 = dtype("f64")
 Body = Callable[..., Any]
@@ -238,24 +239,38 @@ def test_if_in_a_loop_in_a_scan() -> None:
     check(build, S, X, K)
 
 
-def test_errors() -> None:
+def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be differentiated inside a body is named; so are values that are no tensors."""
     b = Builder(Graph("g"))
     h = b.input("h", f64(3))
 
     def body(b: Builder, i: Var, going: Var, h: Var) -> Any:
-        x = b.reshape(b.reduce_sum(h), shape=(1, 1, 1))
-        return going, b.rnn_grad(x, x, x)[0]
+        return going, b.tanh(h)
 
     with b.at("the_loop"):
         y = loop(b, body, None, [], [h])
-    with pytest.raises(UnsupportedError, match="rnn_grad") as caught:
+    monkeypatch.delitem(RULES, "tanh")
+    with pytest.raises(UnsupportedError, match="tanh") as caught:
         gradients(b, [b.reduce_sum(y[0])], [h])
     assert "the_loop" in str(caught.value)
-    sequence = b.input("s", Sequence(f64(3)))
-    graphs = {
-        k: trace(k, lambda b, s, h: [b.sin(h)], [("s", sequence.type), ("h", h.type)]) for k in ("then", "orelse")
-    }
-    (z,) = control_node(b, "if", [b.input("c", Tensor(boolean, ())), sequence, h], {}, graphs).outputs
-    with pytest.raises(UnsupportedError, match="seq<"):
-        gradients(b, [b.reduce_sum(z)], [h])
+    with b.at("the_list"):
+        (z,) = loop(b, lambda b, i, going, s, h: [going, b.sequence_insert(s, h)], None, [b.sequence_construct(h)], [h])
+    with pytest.raises(UnsupportedError, match="loop with a seq<.* has no gradient") as caught:
+        gradients(b, [b.concat_from_sequence(z, axis=0)], [h])
+    assert "the_list" in str(caught.value)
+
+
+@pytest.mark.parametrize("holds", [False, True])
+def test_lists_in_branches(holds: bool) -> None:
+    """A list goes into a branch, and comes out of it."""
+
+    def build(b: Builder, x: Var, w: Var, condition: Var) -> Any:
+        s = b.sequence_construct(b.sin(x), w)
+        graphs = {
+            "then": trace("then", lambda b, s, w: [b.sequence_insert(s, b.square(w))], [("s", s.type), ("w", w.type)]),
+            "orelse": trace("orelse", lambda b, s, w: [s], [("s", s.type), ("w", w.type)]),
+        }
+        (found,) = control_node(b, "if", [condition, s, w], {}, graphs).outputs
+        return [b.concat_from_sequence(found, axis=0)]
+
+    check(build, S, K, np.array(holds), fixed=1)

@@ -17,7 +17,7 @@ from tenun.api import load
 from tenun.backends.numpy.kernels import recurrent as recurrent_kernels
 from tenun.backends.numpy.kernels.recurrent_grad import DERIVATIVES
 from tenun.errors import UnsupportedError
-from tenun.ir import Builder, Graph, Tensor, dtype, verify
+from tenun.ir import Builder, Graph, Tensor, dtype, symbol, verify
 from tenun.ir.attributes import Activation
 from tenun.ir.op import OPS
 from tenun.ir.ops.recurrent import DIFFERENTIABLE
@@ -130,17 +130,88 @@ def test_many_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(name, operands(name, "bidirectional", t=11, mask="mask"), direction="bidirectional")
 
 
-def test_errors() -> None:
+@pytest.mark.parametrize("name", GATES)
+def test_activations_that_the_gradient_op_does_not_know(name: str) -> None:
+    """By a scan of elementary ops; the gradient op itself refuses them by name."""
+    check(name, operands(name, "bidirectional", mask="mask"), direction="bidirectional", activation="erf")
     b = Builder(Graph("g"))
-    x, w, r = (b.input(k, Tensor(dtype("f64"), a.shape)) for k, a in operands("rnn", states=False, bias=False).items())
-    with b.at("layer_7"):
-        y = b.rnn(x, w, r, activation="erf")[0]
-    with pytest.raises(UnsupportedError, match="activation erf") as caught:
-        gradients(b, [b.reduce_sum(y)], [x])
-    assert "layer_7" in str(caught.value) and "rnn" in str(caught.value)
-    (dx,) = gradients(b, [b.reduce_sum(b.rnn(x, w, r)[0])], [x])
-    with pytest.raises(UnsupportedError, match="rnn_grad"):
-        gradients(b, [b.reduce_sum(dx)], [x])
+    x, w, r = (b.input(k, Tensor(dtype("f64"), a.shape)) for k, a in operands(name, states=False, bias=False).items())
+    with b.at("layer_7"), pytest.raises(UnsupportedError, match="activation erf") as caught:
+        getattr(b, f"{name}_grad")(x, w, r, activation="erf")
+    assert "layer_7" in str(caught.value)
+
+
+# ---- gradients of gradients ----------------------------------------------------------------------------------
+
+
+def check_second(name: str, given: Operands, *, used: tuple[int, ...] = (0, 1), pipeline: Any = (), order: int = 2,
+                 **attrs: Any) -> None:  # fmt: skip
+    """The gradient of a random combination of first gradients (of `order` - 1 gradients), by differences of these."""
+    b = Builder(Graph("g"))
+    inputs = {k: b.input(k, Tensor(dtype(a), a.shape)) for k, a in given.items()}
+    results = getattr(b, name)(inputs["x"], **{k: v for k, v in inputs.items() if k != "x"}, **attrs)
+    rng = np.random.default_rng(7)
+    total = reduce(b.add, [b.reduce_sum(b.square(b.sin(results[i]))) for i in used])
+    wrt = [k for k in given if k != "mask"]
+    for _ in range(order - 1):
+        firsts = gradients(b, [total], [inputs[k] for k in wrt])
+        total = reduce(b.add, [b.reduce_sum(b.mul(g, b.constant(rng.normal(size=g.shape)))) for g in firsts])
+    graph = b.outputs(total, *gradients(b, [total], [inputs[k] for k in wrt]))
+    verify(graph)
+    f = tenun.compile(graph, pipeline=pipeline)
+    found = f(*given.values())[1:]
+    for k, gradient in zip(wrt, found):
+        u, h = rng.normal(size=given[k].shape), 1e-6
+        up, down = (f(*(a + s * u if key == k else a for key, a in given.items()))[0] for s in (h, -h))
+        want = (up - down) / (2 * h)
+        np.testing.assert_allclose((gradient * u).sum(), want, rtol=2e-6, atol=1e-6, err_msg=k)
+
+
+@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("direction, mask", [("forward", "none"), ("reverse", "mask"), ("bidirectional", "zero")])
+def test_second_derivatives(name: str, direction: str, mask: str) -> None:
+    given = operands(name, direction, mask=mask, peephole=name == "lstm")
+    check_second(name, given, direction=direction, zero_masked=mask == "zero")
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_second_derivatives_of_plain_layers(name: str) -> None:
+    """No bias, no states; one result at a time; through the passes."""
+    given = operands(name, states=False, bias=False, n=2, t=2)
+    for used in range(3 if name == "lstm" else 2):
+        check_second(name, given, used=(used,), pipeline="inference")
+
+
+def test_third_derivatives() -> None:
+    check_second("rnn", operands("rnn", states=False, bias=False, n=2, t=3), used=(0,), order=3)
+
+
+@pytest.mark.parametrize("attrs", [
+    {"clip": 0.5}, {"input_forget": True}, {"clip": 0.5, "input_forget": True},
+    {"activation": "softsign", "recurrent_activation": "hard_sigmoid", "output_activation": "gelu"},
+], ids=str)  # fmt: skip
+def test_second_derivatives_of_lstm_variants(attrs: dict[str, Any]) -> None:
+    check_second("lstm", operands("lstm", mask="mask", peephole=True), used=(0, 1, 2), **attrs)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("attrs", [{"clip": 0.5}, {"activation": "elu", "recurrent_activation": "silu"}], ids=str)
+def test_second_derivatives_of_gru_variants(attrs: dict[str, Any], bias: bool) -> None:
+    check_second("gru", operands("gru", mask="mask", bias=bias), reset_after=False, **attrs)
+
+
+def test_second_derivatives_with_a_symbolic_batch() -> None:
+    b = Builder(Graph("g"))
+    given = operands("lstm", "bidirectional", mask="mask")
+    x = b.input("x", Tensor(dtype("f64"), (symbol("N"), T, E)))
+    mask = b.input("mask", Tensor(dtype("bool"), (symbol("N"), T)))
+    w, r, bias = (b.constant(given[k]) for k in ("w", "r", "bias"))
+    y = b.lstm(x, w, r, bias, mask, direction="bidirectional")[0]
+    (dx,) = gradients(b, [b.reduce_sum(b.square(y))], [x])
+    f = tenun.compile(b.outputs(b.reduce_sum(b.sin(dx)), *gradients(b, [b.reduce_sum(b.sin(dx))], [x])))
+    u = np.random.default_rng(0).normal(size=given["x"].shape)
+    up, down = (f(given["x"] + h * u, given["mask"])[0] for h in (1e-6, -1e-6))
+    np.testing.assert_allclose((f(given["x"], given["mask"])[1] * u).sum(), (up - down) / 2e-6, rtol=1e-6)
 
 
 # ---- the kernels, in poisoned memory -------------------------------------------------------------------------

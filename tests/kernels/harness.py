@@ -57,7 +57,8 @@ def run_all(name: str, *operands: Any, **attrs: Any) -> tuple[Any, ...]:
     expected = None if graphs else infer(op, types, canonical)
     with np.errstate(all="ignore"):
         if row.form == "kernel":
-            results = _run_bound(row, operands, given, expected, op.many)
+            repeats = not op.has("random") or given["seed"] is not None
+            results = _run_bound(row, operands, given, expected, op.many, repeats)
         else:
             results = call_view(row, operands, given) if row.form == "view" else row.call(*operands, **given, **graphs)
             results = tuple(results) if op.many else (results,)
@@ -87,7 +88,9 @@ def check_type(name: str, t: Any, result: Any) -> None:
             assert not isinstance(a, int) or a == b, f"{name}: rule says {t}, kernel gave {result.shape}"
 
 
-def _run_bound(row: Any, operands: Any, attrs: dict[str, Any], types: Any, many: bool) -> tuple[Any, ...]:
+def _run_bound(
+    row: Any, operands: Any, attrs: dict[str, Any], types: Any, many: bool, repeats: bool
+) -> tuple[Any, ...]:
     outs = tuple(garbage(t.static, t.dtype.numpy) for t in types)
     scratches: list[np.ndarray] = []
 
@@ -103,7 +106,7 @@ def _run_bound(row: Any, operands: Any, attrs: dict[str, Any], types: Any, many:
         array[...] = garbage(array.shape, array.dtype)
     for step in steps:
         step()
-    for a, b in zip(first, outs):
+    for a, b in zip(first, outs) if repeats else ():
         np.testing.assert_array_equal(a, b, err_msg="the second run differs")
     return outs
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenun.errors import RunError
 from tenun.ir.attributes import Activation
 from tenun.tests.kernels.harness import constant, layouts, random, run
 
@@ -112,3 +113,12 @@ def test_einsum_broadcasts_and_other_dtypes():
     np.testing.assert_array_equal(run("einsum", i, j, equation="ij,jk->ik"), i @ j)
     h = x.astype(np.float16)
     np.testing.assert_allclose(run("einsum", h, h, equation="ij,kj->ik"), h @ h.T, 2e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_inverse(dtype):
+    x = (random(2, 3, 3) + 4 * np.eye(3)).astype(dtype)
+    close = {"rtol": 1e-3, "atol": 1e-3} if dtype == np.float16 else {"rtol": 1e-5, "atol": 1e-6}
+    np.testing.assert_allclose(run("inverse", x), np.linalg.inv(x.astype(float)), **close)
+    with pytest.raises(RunError, match="singular"):
+        run("inverse", np.zeros((2, 2), dtype))

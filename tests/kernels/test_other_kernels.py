@@ -35,6 +35,10 @@ def test_sequences():
     x = np.arange(6).reshape(2, 3)
     assert [p.tolist() for p in run("split_to_sequence", x, axis=1, sizes=(1, 2))] == [[[0], [3]], [[1, 2], [4, 5]]]
     assert [p.tolist() for p in run("split_to_sequence", x, axis=0, sizes=(1, 1), keepdims=False)] == x.tolist()
+    parts = run("split_to_sequence", x, axis=1, sizes=(1, 2))
+    assert run("sequence_sizes", parts, axis=-1).tolist() == [1, 2]
+    assert [p.tolist() for p in run("sequence_zeros", parts)] == [[[0], [0]], [[0, 0], [0, 0]]]
+    assert [p.tolist() for p in run("sequence_add", parts, parts)] == [[[0], [6]], [[2, 4], [8, 10]]]
     for bad in (2, -3):
         with pytest.raises(RunError, match="out of range"):
             run("sequence_at", s, np.int64(bad))

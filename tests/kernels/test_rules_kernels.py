@@ -12,7 +12,7 @@ from tenun.ir.ops.reduce import REDUCTIONS
 from tenun.tests.kernels.harness import random, run_all
 
 lookup("add")
-ELSEWHERE = {"conv", "conv_transpose", "max_pool", "avg_pool", "lstm", "gru", "rnn", "if", "loop", "scan"}
+ELSEWHERE = {"conv", "conv_transpose", "max_pool", "avg_pool", "lstm", "gru", "rnn", "if", "loop", "scan", "chain"}
 X, Y, V = random(2, 3, 4), random(3, 1), random(4, low=0.5)
 I, J = random(2, 3, 4, dtype=np.int64), random(3, 1, dtype=np.int64, low=1)
 B, C = random(2, 3, 4, dtype=np.bool_), random(3, 1, dtype=np.bool_)
@@ -69,7 +69,8 @@ CASES: list[tuple] = [
     ("sequence_at", [[X, Y], np.int64(0)], {}),
     ("sequence_insert", [[X], X], {}), ("sequence_erase", [[X]], {}), ("sequence_length", [[X]], {}),
     ("concat_from_sequence", [[X, X]], {"axis": 1}), ("concat_from_sequence", [[X, X]], {"axis": -1, "new_axis": True}),
-    ("split_to_sequence", [X], {"axis": 1, "sizes": (1, 2)}),
+    ("split_to_sequence", [X], {"axis": 1, "sizes": (1, 2)}), ("sequence_sizes", [[X, Y]], {"axis": -1}),
+    ("sequence_zeros", [[X, Y]], {}), ("sequence_add", [[X, Y], [X, Y]], {}),
     ("lstm_grad", [X, random(1, 4, 8), random(1, 2, 8)], {}), ("rnn_grad", [X, random(1, 4, 2), random(1, 2, 2)], {}),
     ("gru_grad", [X, random(1, 4, 6), random(1, 2, 6)], {"reset_after": False}),
     ("string_normalizer", [np.array(["a", "B"], object)], {"case": "UPPER"}),
@@ -81,7 +82,7 @@ CASES: list[tuple] = [
     ("quantize", [X, random(2, 3, 2, low=0.5)], {"to": "i16", "axis": -1, "block_size": 3, "precision": "f64"}),
     ("quantize", [X, ONE], {"to": "f8e4m3fn", "saturate": False}), ("quantize", [X, ONE], {"to": "u4"}),
     ("dequantize", [I, V], {"to": "f16", "axis": 2}), ("dequantize", [I[:, :1], ONE, np.int64(3)], {"to": "f32"}),
-    ("det", [random(2, 3, 3)], {}), ("bit_cast", [V], {"to": "i32"}),
+    ("det", [random(2, 3, 3)], {}), ("inverse", [random(2, 3, 3)], {}), ("bit_cast", [V], {"to": "i32"}),
     ("dft", [random(2, 5, 1)], {"onesided": True}), ("dft", [random(5, 3, 2)], {"axis": 0, "length": 8}),
     ("dft", [random(2, 5, 2)], {"axis": 1, "onesided": True, "inverse": True}),
     ("non_max_suppression", [random(2, 5, 4), random(2, 3, 5)], {"most": 2}),

@@ -180,7 +180,6 @@ def run(keras: Any, case: Case, steps: int, batch: int = 32) -> tuple[list[float
         target = {k: v[at] for k, v in y.items()} if isinstance(y, dict) else y[at]
         args = (x[at], target, None if weights is None else weights[at])
         for model, losses in zip((ours, theirs), found):
-            model.reset_metrics()
             result = model.train_on_batch(*args)
             losses.append(float(result[0] if isinstance(result, (list, tuple)) else result))
     return found

@@ -2,6 +2,7 @@
 
 from . import (  # noqa: F401
     casts,
+    chains,
     control,
     conv,
     conv_grad,

@@ -61,7 +61,11 @@ def _relu(x: Array, out: Array) -> None:
     _clip(x, out, low=0.0)
 
 
-def _clip(x: Array, out: Array, *, low: float | None = None, high: float | None = None) -> None:
+def _clip(
+    x: Array, out: Array, *, low: float | None = None, high: float | None = None, open_low: bool = False,
+    open_high: bool = False,
+) -> None:  # fmt: skip
+    """Open or closed bounds differ in their derivatives only."""
     if x.dtype.kind in "iub":
         clip_ufunc(x, *_integer_bounds(low, high, x.dtype), out)
     else:

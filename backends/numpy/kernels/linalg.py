@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ....errors import RunError
 from ....ir.attributes import LINEAR, Activation
 from ....ir.ops.linalg import _letters as spelled_terms
 from ..registry import Array, Scratch, Step, function, is_constant, kernel
@@ -255,3 +256,11 @@ def _matrices(x: Array, term: str, batch: str, rows: str, columns: str, steps: l
 @function
 def det(x: Array) -> Array:
     return np.asarray(np.linalg.det(x.astype(wide_dtype(x.dtype), copy=False))).astype(x.dtype)
+
+
+@function
+def inverse(x: Array) -> Array:
+    try:
+        return np.linalg.inv(x.astype(wide_dtype(x.dtype), copy=False)).astype(x.dtype)
+    except np.linalg.LinAlgError:
+        raise RunError("a matrix is singular: it has no inverse", op="inverse") from None

@@ -518,9 +518,10 @@ def _mish(x: Array, y: Array) -> Array:
     return t + x * _of("sigmoid", x) * (1 - t * t)
 
 
-def _bounds(x: Array, y: Array, *, low: float | None, high: float | None) -> Array:
-    """1 within the bounds and on them."""
-    return (x >= (-math.inf if low is None else low)) & (x <= (math.inf if high is None else high))
+def _bounds(x: Array, y: Array, *, low: float | None, high: float | None, open_low: bool, open_high: bool) -> Array:
+    """1 within the bounds and on those that are not open."""
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    return (np.greater if open_low else np.greater_equal)(x, low) & (np.less if open_high else np.less_equal)(x, high)
 
 
 # name: the derivative at x, where the activation is y.  Edges as TensorFlow chooses them.
@@ -540,7 +541,7 @@ DERIVATIVES: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda x, y, negative_slope: np.where(x > 0, y.dtype.type(1), y.dtype.type(negative_slope)),
     "elu": lambda x, y, alpha: np.where(x > 0, y.dtype.type(1), y + alpha),
     "selu": lambda x, y, alpha, scale: np.where(x > 0, y.dtype.type(scale), y + alpha * scale),
-    "celu": lambda x, y, alpha: np.where(x > 0, y.dtype.type(1), y / alpha + 1),
+    "celu": lambda x, y, alpha: (x >= 0) + (y / alpha + 1) * (x <= 0),
     "gelu": _gelu,
     "silu": _silu,
     "mish": _mish,

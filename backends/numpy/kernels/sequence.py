@@ -57,6 +57,21 @@ def sequence_length(sequence: Arrays) -> Array:
 
 
 @function
+def sequence_sizes(sequence: Arrays, *, axis: int) -> Array:
+    return np.array([x.shape[axis] for x in sequence], np.int64)
+
+
+@function
+def sequence_zeros(sequence: Arrays) -> Arrays:
+    return [np.zeros_like(x) for x in sequence]
+
+
+@function
+def sequence_add(x: Arrays, y: Arrays) -> Arrays:
+    return [np.asarray(a + b) for a, b in zip(x, y, strict=True)]
+
+
+@function
 def concat_from_sequence(sequence: Arrays, *, axis: int, new_axis: bool) -> Array:
     if not sequence:
         raise RunError("the sequence is empty: there is nothing to concatenate", op="concat_from_sequence")

@@ -9,17 +9,25 @@ results that nobody reads, where the op has several), and by keyword those of th
 `out` is the result itself.  An attribute whose annotation mentions `Var` may be one that is known at run time only.
 A rule returns one gradient for each operand, None where there is none.  Broadcasting and fused activations are undone,
 and gradients are summed, by the engine.
+
+    @form
+    def dequantize(b, x, scale, zero_point, *, to, axis, block_size):
+        ...
+
+A form is the op itself in other ops, whose rules give its gradients.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ....errors import UnsupportedError
 from ....ir.builder import Builder
 from ....ir.graph import Node, Var
+from ..emit import through
 
 Gradients = Sequence[Var | None]
 RULES: dict[str, Callable[[Builder, Node, list[Var | None]], Gradients]] = {}
@@ -28,34 +36,23 @@ _STEP = "constant between its steps"
 _TRUTH = "its result is no number"
 _PLACE = "its result is an integer"
 _TEXT = "its operand is text, or counted"
-_LISTS = "there are no gradients of lists of tensors"
-_TWICE = "recurrent layers have first derivatives only"
-_NO_RULE = "its derivative has no rule yet"
 _SOURCE = "its result does not depend on the elements of any operand"
 
 # Ops through which no gradient flows, and why: their derivative is zero, or there is none, as in TensorFlow.
 NOT_DIFFERENTIABLE: dict[str, str] = {
-    **dict.fromkeys(("sign", "floor", "ceil", "round", "floor_div", "hardmax", "quantize"), _STEP),
+    **dict.fromkeys(("floor", "ceil", "round", "floor_div", "hardmax", "quantize"), _STEP),
     **dict.fromkeys(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"), _TRUTH),
     **dict.fromkeys(("is_nan", "is_inf"), _TRUTH),
     **dict.fromkeys(("logical_and", "logical_or", "logical_xor", "logical_not", "reduce_any", "reduce_all"), _TRUTH),
     **dict.fromkeys(("bit_and", "bit_or", "bit_xor", "bit_not", "shift_left", "shift_right"), _PLACE),
-    **dict.fromkeys(("argmax", "argmin", "max_pool_indices", "nonzero", "shape", "size", "sequence_length"), _PLACE),
+    **dict.fromkeys(("argmax", "argmin", "max_pool_indices", "nonzero", "shape", "size"), _PLACE),
+    **dict.fromkeys(("sequence_length", "sequence_sizes"), _PLACE),
     **dict.fromkeys(("non_max_suppression", "decode_image"), _PLACE),
-    **dict.fromkeys(("eye", "random_normal", "random_uniform", "sequence_empty"), _SOURCE),
+    **dict.fromkeys(("eye", "random_normal", "random_uniform", "sequence_empty", "sequence_zeros"), _SOURCE),
     **dict.fromkeys(("string_normalizer", "string_concat", "string_split", "regex_full_match", "tf_idf"), _TEXT),
     "bit_cast": "its result is other bits",
     "stop_gradient": "that is its meaning",
 }  # fmt: skip
-
-# Ops that have a derivative which is not built: a gradient that comes to one of them is an error that says why.
-UNSUPPORTED: dict[str, str] = {
-    **dict.fromkeys(("sequence_construct", "sequence_at", "sequence_insert", "sequence_erase"), _LISTS),
-    **dict.fromkeys(("concat_from_sequence", "split_to_sequence"), _LISTS),
-    **dict.fromkeys(("lstm_grad", "gru_grad", "rnn_grad"), _TWICE),
-    **dict.fromkeys(("det", "dft", "roi_align", "grid_sample", "col2im"), _NO_RULE),
-    "dequantize": "the scales of quantised numbers are constants",
-}
 
 
 def rule(
@@ -88,4 +85,31 @@ def rule(
     return call
 
 
-from . import control, conv, elementwise, index, linalg, norm, pool, recurrent, reduce, shape  # noqa: E402, F401 - fill the table
+def form(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Enter the rule of an op from a function that emits the same computation in ops that have rules."""
+
+    def differentiated(b: Builder, *given: Any, **attrs: Any) -> Gradients:
+        *operands, above = given
+        return through(b, partial(call, **attrs), operands, above if isinstance(above, list) else [above])
+
+    differentiated.__signature__ = inspect.signature(call)  # type: ignore[attr-defined]
+    rule(differentiated, call.__name__)
+    return call
+
+
+from . import (  # noqa: E402, F401 - fill the table
+    control,
+    conv,
+    elementwise,
+    index,
+    linalg,
+    norm,
+    pool,
+    quant,
+    recurrent,
+    reduce,
+    sequence,
+    shape,
+    signal,
+    vision,
+)

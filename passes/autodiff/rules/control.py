@@ -4,14 +4,13 @@ Subgraphs are closed, so the gradient of a body is a graph of its own, made by t
 computes is computed again there.  Of a loop the values that go into each iteration have to be known: a second copy
 of the loop gives them out.  The scan backwards carries the gradients of the carried values and the sums of the
 gradients of what is captured; it reads these values, the slices, and the gradients of what the iterations gave.
-Values which are no floats have no gradient.
+Values which are no floats have no gradient.  Lists of tensors may go into a branch and come out of it, but not a loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,8 @@ from ....ir.builder import Builder
 from ....ir.graph import Graph, Node, Var
 from ....ir.ops.control import control_node, trace
 from ....ir.rebuild import copy_nodes
-from ....ir.types import Tensor, Type, i64
+from ....ir.types import Container, Tensor, Type, i64
+from ..emit import differentiable, shape_of, through, zeros
 from . import RULES, Gradients
 
 Some = list["Var | None"]
@@ -30,9 +30,9 @@ Copy = Callable[[Builder, Sequence[Var]], list[Var]]  # a body as a function: it
 def _if(b: Builder, node: Node, above: Some) -> Gradients:
     """An `if` of the branches' gradients."""
     condition, *args = node.operands
-    given = _present(node, args)
+    given = [v for v in args if v is not None]
     seeds = [(i, g) for i, g in enumerate(above) if g is not None]
-    wanted = [i for i, v in enumerate(given) if is_float(v)]
+    wanted = [i for i, v in enumerate(given) if differentiable(v)]
 
     def gradient(branch: Graph) -> Graph:
         def body(inner: Builder, *inputs: Var) -> list[Var]:
@@ -57,7 +57,7 @@ def _scan(b: Builder, node: Node, above: Some) -> Gradients:
     """A scan the other way around."""
     attrs, (body,) = node.attrs, node.graphs.values()
     carried, scanned = attrs["carried"], attrs["scanned"]
-    args = _present(node, node.operands)
+    args = _tensors(node, node.operands)
     run = Iterations(
         source=node.source,
         body=_copied(body),
@@ -85,7 +85,7 @@ def _scan(b: Builder, node: Node, above: Some) -> Gradients:
 def _loop(b: Builder, node: Node, above: Some) -> Gradients:
     """A scan backwards over the iterations that were made."""
     (trip, condition, *rest), (body,) = node.operands, node.graphs.values()
-    carried, args = node.attrs["carried"], _present(node, rest)
+    carried, args = node.attrs["carried"], _tensors(node, rest)
     types = [v.type for v in body.inputs[2:]]
 
     def inputs_kept(inner: Builder, i: Var, going: Var, *inputs: Var) -> list[Var]:
@@ -115,6 +115,12 @@ def _loop(b: Builder, node: Node, above: Some) -> Gradients:
     return [None, None, *found[:carried], *found[carried + 1 :]]
 
 
+def _chain(b: Builder, node: Node, above: Some) -> Gradients:
+    """Those of the nodes of the body."""
+    copy = _copied(node.graphs["body"])
+    return through(b, lambda inner, *values: copy(inner, values), node.operands, above)
+
+
 @dataclass
 class Iterations:
     """A loop over slices: body(state..., slices..., captured...) -> (state..., results...)."""
@@ -138,7 +144,7 @@ class Iterations:
     @property
     def floats(self) -> tuple[list[int], list[int]]:
         """Which of the values have gradients: state and captured ones, whose are carried backwards; slices."""
-        places = [i for i, v in enumerate(self.values) if is_float(v)]
+        places = [i for i, v in enumerate(self.values) if differentiable(v)]
         slices = range(len(self.state), len(self.state) + len(self.slices))
         return [i for i in places if i not in slices], [i for i in places if i in slices]
 
@@ -147,7 +153,7 @@ def _backwards(b: Builder, run: Iterations, saved: Sequence[Var], above: Some) -
     """The gradients of run.values; `saved` is the state before each iteration, stacked, `above` the gradients given."""
     count, (carried, sliced) = len(run.state), run.floats
     results = [(i, g) for i, g in enumerate(above[count:]) if g is not None]
-    first = [(above[i] if i < count else None) or _zeros(b, run.values[i]) for i in carried]
+    first = [(above[i] if i < count else None) or zeros(b, run.values[i]) for i in carried]
     operands: Some = [*first, *saved, *run.slices, *(g for _, g in results), *run.captured]
     inner = count + len(run.slices)
     types = [*(run.types[i] for i in carried), *run.types[:inner]]
@@ -197,14 +203,9 @@ def _step(run: Iterations, results: list[int]) -> Callable[..., list[Var]]:
 # ---- small things --------------------------------------------------------------------------------------------
 
 
-def is_float(v: Var) -> bool:
-    """Whether a value has a gradient."""
-    return isinstance(v.type, Tensor) and v.type.dtype.kind in ("float", "complex")
-
-
-def _present(node: Node, values: Sequence[Var | None]) -> list[Var]:
-    """Operands of a node, all of them there, and tensors."""
-    for v in values:
+def _tensors(node: Node, values: Sequence[Var | None]) -> list[Var]:
+    """Operands of a loop that are there; they, and its results, have to be tensors."""
+    for v in (*values, *node.outputs):
         if v is not None and not isinstance(v.type, Tensor):
             raise UnsupportedError(f"{node.op.name} with a {v.type} has no gradient", op=node.op.name)
     return [v for v in values if v is not None]
@@ -233,26 +234,18 @@ def _differentiated(b: Builder, pairs: list[tuple[Var, Var]], wrt: list[Var]) ->
     """The gradients of the outputs with the given gradients of their own, in the shape of what they belong to."""
     from ..engine import gradients
 
-    of = [(v, _shaped(b, g, v)) for v, g in pairs if is_float(v)]
+    of = [(v, _shaped(b, g, v)) for v, g in pairs if differentiable(v)]
     if not of:
-        return [_zeros(b, x) for x in wrt]
+        return [zeros(b, x) for x in wrt]
     found = gradients(b, [v for v, _ in of], wrt, [g for _, g in of])
     return [_shaped(b, g, x) for g, x in zip(found, wrt)]
 
 
 def _shaped(b: Builder, g: Var, like: Var) -> Var:
     """g, whose type tells as much as that of the value which it belongs to."""
-    if g.tensor.shape == like.tensor.shape:
+    if isinstance(like.type, Container) or g.tensor.shape == like.tensor.shape:
         return g
-    return b.reshape(g, shape=_shape(b, like))  # type: ignore[no-any-return]
+    return b.reshape(g, shape=shape_of(b, like))  # type: ignore[no-any-return]
 
 
-def _shape(b: Builder, like: Var) -> Any:
-    return like.shape if like.tensor.is_static else b.shape(like)
-
-
-def _zeros(b: Builder, like: Var) -> Var:
-    return b.fill(b.constant(0, dtype=like.tensor.dtype.numpy), shape=_shape(b, like))  # type: ignore[no-any-return]
-
-
-RULES |= {"if": _if, "scan": _scan, "loop": _loop}
+RULES |= {"if": _if, "scan": _scan, "loop": _loop, "chain": _chain}

@@ -10,7 +10,7 @@ from typing import Any
 
 from ....ir.builder import Builder
 from ....ir.graph import Var
-from ..emit import gate
+from ..emit import full_like, gate
 from . import rule
 
 Pair = tuple[Var, Var]
@@ -47,9 +47,6 @@ def _mish(b: Builder, x: Var) -> Var:
 # op name -> derivative in x: the gradient is multiplied by it
 FACTORS: dict[str, Callable[..., Any]] = {
     "abs": lambda b, x: b.sign(x),
-    "sqrt": lambda b, x, *, out: b.div(0.5, out),
-    "rsqrt": lambda b, x, *, out: b.mul(b.mul(b.square(out), out), -0.5),
-    "reciprocal": lambda b, x, *, out: b.neg(b.square(out)),
     "square": lambda b, x: b.mul(x, 2),
     "exp": lambda b, x, *, out: out,
     "expm1": lambda b, x: b.exp(x),
@@ -84,6 +81,13 @@ FACTORS: dict[str, Callable[..., Any]] = {
     "sparse_plus": lambda b, x: b.sparse_sigmoid(x),
 }  # fmt: skip
 
+# the same, where an infinite derivative times a gradient of 0 counts as 0, as in TensorFlow
+STEEP: dict[str, Callable[..., Any]] = {
+    "sqrt": lambda b, x, *, out: b.div(0.5, out),
+    "rsqrt": lambda b, x, *, out: b.mul(b.mul(b.square(out), out), -0.5),
+    "reciprocal": lambda b, x, *, out: b.neg(b.square(out)),
+}
+
 # op name -> where the derivative is 1; elsewhere it is 0
 GATES: dict[str, Callable[..., Any]] = {
     "relu": lambda b, x, *, out: b.greater(out, 0),
@@ -96,13 +100,16 @@ GATES: dict[str, Callable[..., Any]] = {
 # op name -> its gradient, for derivatives that are different functions in different places
 PIECES: dict[str, Callable[..., Any]] = {
     "neg": lambda b, x, g: b.neg(g),
+    "sign": lambda b, x, g: full_like(b, x, 0),
     "affine": lambda b, x, g, *, alpha: b.mul(g, alpha),
     "leaky_relu": lambda b, x, g, *, negative_slope: b.where(b.greater(x, 0), g, b.mul(g, negative_slope)),
     "elu": lambda b, x, g, *, out, alpha: b.where(b.greater(x, 0), g, b.mul(g, b.add(out, alpha))),
     "selu": lambda b, x, g, *, out, alpha, scale: b.where(
         b.less(out, 0), b.mul(g, b.add(out, alpha * scale)), b.mul(g, scale)),
-    "celu": lambda b, x, g, *, out, alpha: b.where(
-        b.greater(x, 0), g, b.mul(g, b.affine(out, alpha=1 / alpha, beta=1.0))),
+    # Keras adds max(x, 0) and a function of min(x, 0), both of which have the slope 1 at 0
+    "celu": lambda b, x, g, *, out, alpha: b.add(
+        gate(b, b.greater_equal(x, 0), g),
+        gate(b, b.less_equal(x, 0), b.mul(g, b.affine(out, alpha=1 / alpha, beta=1.0)))),
     "hard_sigmoid": lambda b, x, g, *, out, alpha: gate(b, _inside(b, out, 0, 1), b.mul(g, alpha)),
     "sparse_sigmoid": lambda b, x, g: gate(b, _inside(b, x, -1, 1), b.mul(g, 0.5)),
     "hard_silu": lambda b, x, g: b.add(
@@ -119,6 +126,12 @@ def _by_factor(derivative: Callable[..., Any], b: Builder, x: Var, g: Var, **giv
     return b.mul(g, derivative(b, x, **given))
 
 
+def _by_steep(derivative: Callable[..., Any], b: Builder, x: Var, g: Var, **given: Any) -> Var:
+    d = derivative(b, x, **given)
+    stopped = b.logical_and(b.is_inf(d), b.equal(g, 0))
+    return b.mul(g, b.where(stopped, full_like(b, d, 0), d))  # type: ignore[no-any-return]
+
+
 def _by_gate(condition: Callable[..., Any], b: Builder, x: Var, g: Var, **given: Any) -> Var:
     return gate(b, condition(b, x, **given), g)
 
@@ -127,7 +140,7 @@ def _keywords(call: Callable[..., Any]) -> list[str]:
     return [p.name for p in inspect.signature(call).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
-for _table, _how in ((FACTORS, _by_factor), (GATES, _by_gate)):
+for _table, _how in ((FACTORS, _by_factor), (STEEP, _by_steep), (GATES, _by_gate)):
     for _name, _call in _table.items():
         rule(partial(_how, _call), _name, _keywords(_call))
 for _name, _call in PIECES.items():
@@ -135,9 +148,12 @@ for _name, _call in PIECES.items():
 
 
 @rule
-def clip(b: Builder, x: Var, g: Var, *, low: float | Var | None, high: float | Var | None) -> Var:
-    """Inside of the bounds, and on them, 1."""
-    for outside, bound in ((b.less, low), (b.greater, high)):
+def clip(
+    b: Builder, x: Var, g: Var, *, low: float | Var | None, high: float | Var | None, open_low: bool, open_high: bool
+) -> Var:
+    """1 between the bounds, and on those that are not open (as tf.clip_by_value; relu6 has open bounds)."""
+    above, below = b.less_equal if open_low else b.less, b.greater_equal if open_high else b.greater
+    for outside, bound in ((above, low), (below, high)):
         if bound is not None:
             g = gate(b, b.logical_not(outside(x, bound)), g)
     return g

@@ -32,6 +32,19 @@ def matmul(b: Builder, x: Var, y: Var, bias: Var | None, residual: Var | None, g
 
 
 @rule
+def det(b: Builder, x: Var, g: Var, *, out: Var) -> Any:
+    """g det(x) x^-T (Jacobi)."""
+    return b.mul(b.unsqueeze(b.mul(g, out), axes=(-2, -1)), b.swap(b.inverse(x)))
+
+
+@rule
+def inverse(b: Builder, x: Var, g: Var, *, out: Var) -> Any:
+    """-y^T g y^T, with y = x^-1."""
+    turned = b.swap(out)
+    return b.neg(b.matmul(b.matmul(turned, g), turned))
+
+
+@rule
 def einsum(b: Builder, xs: list[Var], g: Var, *, equation: str) -> list[Any]:
     """The same sum with g in the place of the operand, over the letters that the operand lacks."""
     terms, result = spelled_terms(equation, [len(x.shape) for x in xs])

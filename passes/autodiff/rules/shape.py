@@ -9,7 +9,7 @@ import numpy as np
 from ....ir import dims
 from ....ir.builder import Builder
 from ....ir.graph import Var
-from ..emit import dim, full_like, shape_of, vector
+from ..emit import dim, full_like, numbered, shape_of, vector
 from . import rule
 
 
@@ -77,15 +77,9 @@ def pad(b: Builder, x: Var, value: Var | None, g: Var, *, pads: Any, mode: str) 
     for axis, around in enumerate(pads):
         if around != (0, 0):
             n = dim(b, x, axis)
-            places = b.pad(_places(b, n), pads=(around,), mode=mode)
+            places = b.pad(numbered(b, n), pads=(around,), mode=mode)
             g = b.scatter_rows(g, places, size=n, axis=axis)
     return g, None
-
-
-def _places(b: Builder, n: Any) -> Var:
-    """0, 1, ... n - 1: i64[n]."""
-    ones = b.fill(b.constant(np.int64(1)), shape=vector(b, [n]))
-    return b.cumsum(ones, axis=0, exclusive=True)
 
 
 @rule
