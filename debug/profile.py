@@ -13,7 +13,8 @@ import numpy as np
 
 from ..backends.numpy.plan import Plan
 from ..backends.numpy.program import Program
-from ..backends.numpy.shards import BLAS
+from ..backends.numpy.shards import BLAS, cores
+from ..backends.numpy.workers import several
 from ..ir.graph import Node
 
 
@@ -37,8 +38,9 @@ def profile(plan: Plan, arrays: Sequence[Any], rounds: int = 5, threads: int | N
     own = Plan(plan.graph, Program, {name: array.copy() for name, array in plan.resident.items()})
     parts = [_first_samples(own, i, x) for i, x in enumerate(arrays)]
     is_cut = any(np.shape(part) != np.shape(x) for part, x in zip(parts, arrays))
-    alone = is_cut or threads == 1 or any(node.op.has("sequential") for node in plan.graph.nodes)
-    with BLAS.one() if alone else nullcontext():
+    sequential = any(node.op.has("sequential") for node in plan.graph.nodes)
+    alone = is_cut or threads == 1 or sequential or plan.is_parallel
+    with BLAS.one() if alone else nullcontext(), several(1 if is_cut else threads or cores()):
         own.run(parts)  # warms up, and names the node that fails, if one does
         laps = [_lap(own, parts) for _ in range(max(rounds, 1))]
     seconds: dict[Node, float] = {}

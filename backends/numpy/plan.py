@@ -28,6 +28,7 @@ from ...passes.memory import Buffer, Life, MemoryPlan, aligned, plan_memory
 from ...passes.recompute import Recomputation
 from .evaluate import call_view, detached, evaluate, flat_steps, kernel_attributes, kernel_of
 from .registry import Array, Step
+from .workers import Parallel
 
 SCRATCH_RESERVE = 64 << 20  # bytes of address space for scratch; only what steps touch becomes memory
 
@@ -257,6 +258,8 @@ class Plan:
                 self.arrays[var] = self._buffer(var)
         for node in nodes:
             self._bind(node, programs)
+        # whether steps run on several threads, if there are any: then BLAS should use one
+        self.is_parallel = any(isinstance(step, Parallel) for step in self.steps)
         states = {s.input: s.output for s in graph.state if s.input.name in self.resident}
         self.fed = [v for v in graph.inputs if v not in states]
         self._given = [v for i, v in enumerate(graph.outputs) if i not in states.values()]

@@ -20,6 +20,7 @@ from ...passes.batch import batch_axis, batch_symbol
 from ...passes.cost import total_flops, working_set
 from .plan import Plan, Resident
 from .program import Program
+from .workers import several
 
 SHARD_BYTES = 8 << 20  # what the largest step of a shard may read and write
 SHARD_FLOPS = 2 << 20  # less work than this is not worth handing to another thread
@@ -116,8 +117,13 @@ class ShardedProgram:
         """The outputs, fresh arrays."""
         size = self._cut(inputs)
         if not size:
-            with BLAS.one() if self._one_blas_thread else nullcontext():
-                return self.whole(*inputs)
+            plan, key = self.whole.take(inputs)
+            try:
+                alone = self._one_blas_thread or plan.is_parallel
+                with BLAS.one() if alone else nullcontext(), several(self.threads):
+                    return plan.run(inputs)
+            finally:
+                self.whole.give_back(key, plan)
         with BLAS.one():
             if self.threads == 1:
                 results = [self.whole(*part) for part in self._parts(inputs, size)]

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..registry import Array, Scratch, Step, kernel
+from ..workers import cuts, together
 from .elementwise import activate
 from .memory import Block, Memory, blocks, compute_dtype
 
@@ -191,6 +192,23 @@ def _bind(
 ) -> list[Step]:
     if out.size == 0:
         return []
+    flops = sum(2 * out[0, ..., 0].size * part.weights.size for part in parts) // len(parts) * len(x)
+    return together([
+        _bind_images(x[n], parts, bias, None if residual is None else residual[n], padding, activation, out[n], scratch)
+        for n in cuts(len(x), flops)
+    ])  # fmt: skip
+
+
+def _bind_images(
+    x: Array,
+    parts: list[Part],
+    bias: Array | None,
+    residual: Array | None,
+    padding: tuple[tuple[int, int], ...],
+    activation: Any,
+    out: Array,
+    scratch: Scratch,
+) -> list[Step]:
     layer = Layer(bias, residual, activation, out, scratch)
     steps: list[Step] = []
     bound: list[Apply] = []

@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from ..registry import Array, Scratch, Step, kernel
+from ..workers import cuts, together
 from .conv import (
     DEPTHWISE_ELEMENTS,
     DEPTHWISE_ROW,
@@ -49,6 +50,17 @@ def conv_weight_grad(
     """
     if x.size == 0 or g.size == 0 or out.size == 0:
         return [partial(out.fill, 0)]
+    geometry = {"strides": strides, "dilations": dilations, "padding": padding, "groups": groups}
+    parts = cuts(len(x), 2 * g.size // g.shape[-1] * out.size)
+    totals = [out, *(scratch(out.shape, out.dtype) for _ in parts[1:])]
+    branches = [_of_images(x[n], g[n], out=total, scratch=scratch, **geometry) for n, total in zip(parts, totals)]
+    return together(branches) + [partial(np.add, out, total, out=out) for total in totals[1:]]
+
+
+def _of_images(
+    x: Array, g: Array, *, strides: tuple[int, ...], dilations: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...], groups: int, out: Array, scratch: Scratch,
+) -> list[Step]:  # fmt: skip
     *taps, channels, outs = out.shape
     weights = out.reshape(*taps, channels, groups, outs // groups)  # for its shape
     part = Part(weights, (0,) * len(strides), strides, dilations, (slice(None),) * len(strides))

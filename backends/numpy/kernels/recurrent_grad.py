@@ -21,6 +21,7 @@ import numpy as np
 from ....ir.attributes import Activation
 from ....ir.ops.elementwise import UNARY as DECLARED
 from ..registry import Array, Scratch, Step, kernel
+from ..workers import LEAST_FLOPS, together
 from .elementwise import activate
 from .recurrent import Biases, Layer, _activated, _activated_into, _is, _peeped, _sigmoid_of_tanh
 
@@ -139,7 +140,7 @@ def lstm_grad(
         *stacked.steps,
         *layer.of_input(w, stacked.array, dx, dw),
         *left.steps,
-        *layer.stored(dr, partial(np.matmul, left.array, stacked.array.swapaxes(1, 2))),
+        *layer.products(left.array, stacked.array.swapaxes(1, 2), dr),
         *layer.stored(dbias, partial(np.add.reduce, stacked.array, 2, None)),
         *layer.stored(dp, peepholes),
     ]
@@ -334,7 +335,7 @@ def rnn_grad(
         *stacked.steps,
         *layer.of_input(w, stacked.array, dx, dw),
         *left.steps,
-        *layer.stored(dr, partial(np.matmul, left.array, stacked.array.swapaxes(1, 2))),
+        *layer.products(left.array, stacked.array.swapaxes(1, 2), dr),
         *layer.stored(dbias, partial(np.add.reduce, stacked.array, 2, None)),
     ]
     return [*layer.prologue, *steps]
@@ -441,15 +442,34 @@ class Backward(Layer):
         """(T, D, R, N) as (D, some rows, T·N), the steps in the order of x."""
         count = sum(len(range(*part.indices(record.shape[2]))) for part in rows)
         made = self._scratch((self.directions, count, self.length, self.batch), self.dtype)
-        steps: list[Step] = []
-        for d in range(self.directions):
-            place = 0
+
+        def copies(d: int) -> list[Step]:
+            steps, place = list[Step](), 0
             for part in rows:
                 source = record[:, d, part].transpose(1, 0, 2)
-                turned = self._ordered(source, d)
-                steps.append(partial(np.copyto, made[d, place : place + len(source)], turned))
+                steps.append(partial(np.copyto, made[d, place : place + len(source)], self._ordered(source, d)))
                 place += len(source)
+            return steps
+
+        steps = self.by_direction(copies, made.size)
         return Stacked(made.reshape(self.directions, count, self.length * self.batch), steps)
+
+    def by_direction(self, steps_of: Callable[[int], list[Step]], flops: int) -> list[Step]:
+        """The steps of each direction, side by side where they are work enough."""
+        branches = [steps_of(d) for d in range(self.directions)]
+        return together(branches if flops >= LEAST_FLOPS else [[step for branch in branches for step in branch]])
+
+    def products(self, left: Array, right: Array, out: Array | None) -> list[Step]:
+        """out (D, A, B) = left (D, A, K) @ right (D, K, B), or left (A, K)."""
+        if out is None:
+            return []
+        made = out if out.dtype == self.dtype else self._scratch(out.shape, self.dtype)
+
+        def product(d: int) -> list[Step]:
+            return [partial(np.matmul, left[d] if left.ndim == 3 else left, right[d], made[d])]
+
+        steps = self.by_direction(product, 2 * out.size * right.shape[1])
+        return steps if made is out else [*steps, partial(np.copyto, out, made, casting="unsafe")]
 
     def of_input(self, w: Array, dz: Array, dx: Array | None, dw: Array | None) -> list[Step]:
         """dx (N, T, E) = dz @ wᵀ, dw = xᵀ @ dz, from dz (D, rows, T·N)."""
@@ -457,7 +477,7 @@ class Backward(Layer):
         features, count = w.shape[1], self.length * self.batch
         if dx is not None:
             parts = self._scratch((self.directions, count, features), self.dtype)
-            steps.append(partial(np.matmul, dz.swapaxes(1, 2), self._computed(w).swapaxes(1, 2), parts))
+            steps += self.products(dz.swapaxes(1, 2), self._computed(w).swapaxes(1, 2), parts)
             if self.directions == 2:
                 steps.append(partial(np.add, parts[0], parts[1], parts[0]))
             by_time = parts[0].reshape(self.length, self.batch, features)
@@ -466,7 +486,7 @@ class Backward(Layer):
             rows = self._scratch((self.length, self.batch, features), self.dtype)
             steps.append(partial(np.copyto, rows, self._given.transpose(1, 0, 2)))
             left = rows.reshape(count, features).T
-            steps += self.stored(dw, partial(np.matmul, left, dz.swapaxes(1, 2)))
+            steps += self.products(left, dz.swapaxes(1, 2), dw)
         return steps
 
     def stored(self, out: Array | None, make: Callable[[Array], Any]) -> list[Step]:
