@@ -120,7 +120,7 @@ def fit(keras_model: Any, *args: Any, **keywords: Any) -> Any:
     return train(keras_model, *args, **keywords)
 
 
-def check_gradients(model: Any, x: Any, y: Any, **options: Any) -> Any:
+def check_gradients(model: Any, x: Any, y: Any = None, **options: Any) -> Any:
     """Compare the gradients of a compiled model's loss with central differences, parameter by parameter.
 
     See `tenun.debug.gradients`.

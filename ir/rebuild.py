@@ -13,7 +13,7 @@ from . import attributes, dims
 from .builder import Builder
 from .dims import Dim
 from .graph import Graph, Node, State, Var
-from .types import Tensor, Type, fits, map_dims
+from .types import DType, Tensor, Type, fits, map_dims
 
 
 def rebuild(
@@ -58,11 +58,12 @@ def copy_nodes(
 ) -> list[Var]:
     """Copy constants and nodes of a graph to the builder's place, where `mapping` stands for its inputs.
 
-    `mapping` is filled with every value copied; returned are the outputs.  `change` is applied to dimensions in
-    attributes.
+    `mapping` (in which constants may stand too) is filled with every value copied; returned are the outputs.
+    `change` is applied to dimensions in attributes.
     """
     for var in graph.constants:
-        mapping[var] = builder.graph.share_constant(var)
+        if var not in mapping:
+            mapping[var] = builder.graph.share_constant(var)
     for node in graph.nodes:
         attrs: dict[str, Any] = attributes.substitute_dims(node.attrs, change) if change else dict(node.attrs)
         attrs.update(zip(node.dynamic, (mapping[v] for v in node.inputs[len(node.operands) :] if v is not None)))
@@ -70,6 +71,33 @@ def copy_nodes(
         copy = copy_node(builder, node, operands, attrs)
         mapping.update(zip(node.outputs, copy.outputs))
     return [mapping[v] for v in graph.outputs]
+
+
+def widened(graph: Graph, kinds: Mapping[DType, DType]) -> Graph:
+    """The graph computed in other dtypes: inputs, constants and casts of those in `kinds` have the ones given there."""
+    new = Graph(graph.name)
+    mapping = {v: new.add_input(v.name, _widened(v.type, kinds)) for v in graph.inputs}
+    for var in graph.constants:
+        t = _widened(var.type, kinds)
+        assert isinstance(t, Tensor) and var.data is not None
+        mapping[var] = new.add_constant(var.data.astype(t.dtype.numpy), var.name)
+    builder = Builder(new)
+    for node in graph.nodes:
+        attrs = {k: kinds.get(v, v) if isinstance(v, DType) else v for k, v in node.attrs.items()}
+        attrs.update(zip(node.dynamic, (mapping[v] for v in node.inputs[len(node.operands) :] if v is not None)))
+        operands = [None if v is None else mapping[v] for v in node.operands]
+        graphs = {k: widened(g, kinds) for k, g in node.graphs.items()}
+        made = builder.node(node.op, operands, attrs, graphs=graphs or None, source=node.source)
+        mapping.update(zip(node.outputs, made.outputs))
+    new.set_outputs([mapping[v] for v in graph.outputs], graph.output_names)
+    new.state = [State(mapping[s.input], s.output, mapping[s.first]) for s in graph.state]
+    return new
+
+
+def _widened(t: Type, kinds: Mapping[DType, DType]) -> Type:
+    if not isinstance(t, Tensor):
+        return t.of(_widened(t.element, kinds))
+    return Tensor(kinds.get(t.dtype, t.dtype), t.shape)
 
 
 def copy_node(builder: Builder, node: Node, operands: list[Var | None], attrs: dict[str, Any]) -> Node:

@@ -28,13 +28,16 @@ from . import initializers
 from .compiled import METRICS, Settings
 from .optimizers import PREFIX, Optimizer
 from .seeds import next_seed
-from .step import LOSS, Step, compiled_type, step
+from .step import LOSS, Step, compiled_type, loss_graph, step
 
 if TYPE_CHECKING:
+    from ..value import Value
     from .callbacks import History
+    from .values import Recorded
 
 Array = np.ndarray[Any, Any]
 
+MERGING = ("fuse", "chains")  # passes that put nodes of several layers into one: left out where a node is to be blamed
 PICKLED = ("definition", "settings", "threads", "debug_nans", "memory_limit", "shuffle_seed", "states")
 
 
@@ -85,8 +88,9 @@ class Runner:
     def __init__(self, model: Model, made: Step) -> None:
         self.step = made
         chosen = backend("numpy")
-        passes = PassManager(pipeline("training"), Context(chosen.evaluate))
-        graph = passes.run(made.graph)
+        self._debug_nans = model.debug_nans
+        names = [n for n in pipeline("training") if n not in MERGING or not model.debug_nans]
+        graph = PassManager(names, Context(chosen.evaluate)).run(made.graph)
         self.optimized = graph
         self.resident = {s.input.name: model._array_of(s.input.name, s.first.data) for s in graph.state}
         self.changes = {p.layer for p in made.parameters if p.name in self.resident}
@@ -108,8 +112,15 @@ class Runner:
 
     def __call__(self, arrays: Mapping[str, Any]) -> list[float]:
         """The total loss and the single ones."""
-        results = self.program(*(self._checked(v, arrays[v.name]) for v in self._inputs))
-        return [float(r) for r in results[: 1 + len(self.step.losses)]]
+        given = [self._checked(v, arrays[v.name]) for v in self._inputs]
+        return [float(r) for r in self._run(given)[: 1 + len(self.step.losses)]]
+
+    def _run(self, given: list[Any]) -> list[Any]:
+        if not self._debug_nans:
+            return self.program(*given)
+        from ..debug.nans import run_watched
+
+        return run_watched(self.program.whole, given, self._debug_nans == "inf")
 
     def outputs(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """All results by name."""
@@ -148,7 +159,7 @@ class Model:
         self.definition: Any = definition
         self.settings: Settings | None = None
         self.threads: int | None = None
-        self.debug_nans = False
+        self.debug_nans: bool | str = False
         self.memory_limit: int | None = None
         self.stop_training = False
         self.resume_at: tuple[int, int] | None = None  # epoch and batch, set by who restores a training
@@ -160,6 +171,7 @@ class Model:
         self.states: dict[str, Array] = {}  # states that are no weights, by name
         self._runners: dict[Any, Runner] = {}
         self._executable: tuple[int, Executable] | None = None  # for a version of the weights
+        self.recorded: Recorded | None = None  # for calls on Values
 
     def __getstate__(self) -> dict[str, Any]:
         """For copy and pickle: the layers with their weights, what `compile` was told, the states of a training.
@@ -227,11 +239,19 @@ class Model:
         return _shapes(self.outputs)
 
     def __call__(self, x: Any, training: bool = False) -> Any:
-        """The model applied to symbolic tensors, as a layer; or to arrays, as in inference."""
-        if any(isinstance(leaf, SymbolicTensor) for leaf in flatten(x)):
+        """The model applied to symbolic tensors, as a layer; or to arrays or tenun.Values, as in inference."""
+        from ..value import Value
+
+        leaves = flatten(x)
+        if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
             return self.definition(x, **({"training": True} if training else {}))
         if training:
-            raise RunError("a model called on arrays runs as in inference", hint="train_on_batch runs it in training")
+            hint = "train_on_batch runs it in training"
+            raise RunError("a model called on arrays or Values runs as in inference", hint=hint)
+        if any(isinstance(leaf, Value) for leaf in leaves):
+            from .values import applied
+
+            return applied(self, x)
         return self.executable()(x)
 
     # ---- weights
@@ -265,7 +285,7 @@ class Model:
 
     def _forget(self) -> None:
         """Something of the structure has changed: compile steps anew when they are needed."""
-        self._lowered, self._executable = None, None
+        self._lowered, self._executable, self.recorded = None, None, None
         self._runners.clear()
 
     @property
@@ -281,6 +301,20 @@ class Model:
     @property
     def non_trainable_weights(self) -> list[Parameter]:
         return [p for p in self.weights if not p.trained]
+
+    def parameters(self) -> list[Value]:
+        """The trained weights as Values, which share their arrays: for training by hand, see `training.values`.
+
+        `value.data -= step` changes the model.  Models that share a layer share its Values.
+        """
+        from .values import value_of
+
+        return [value_of(p) for p in self.trainable_weights]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of `parameters`."""
+        for parameter in self.parameters():
+            parameter.grad = None
 
     def count_params(self) -> int:
         """The number of all weights' elements."""
@@ -323,13 +357,13 @@ class Model:
         self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
         weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1,
         jit_compile: Any = "auto", auto_scale_loss: bool = True, *, threads: int | None = None,
-        memory_limit: int | None = None, debug_nans: bool = False,
+        memory_limit: int | None = None, debug_nans: bool | str = False,
     ) -> None:  # fmt: skip
         """Say what to train: arguments as Keras'.
 
         run_eagerly, steps_per_execution and jit_compile are taken for Keras' sake: steps are always compiled, one at a
         time.  threads: how many to use; memory_limit: bytes that a step's arena may take, for which values are
-        computed twice; debug_nans: stop at the first node whose result is not finite, and name it.
+        computed twice; debug_nans: stop at the first node that makes a NaN ("inf": or an infinity), and name it.
         """
         self.settings = Settings.of(
             optimizer, loss=loss, loss_weights=loss_weights, metrics=metrics, weighted_metrics=weighted_metrics
@@ -386,13 +420,10 @@ class Model:
 
     def runner(self, train: bool, targets: Mapping[str, Array], weights: Mapping[str, Array]) -> Runner:
         """The compiled step for targets and sample weights (by output) like these."""
-        settings, lowered = self.compiled(), self.declared()
+        settings = self.compiled()
         key = (train, *(tuple((k, v.dtype, v.ndim) for k, v in part.items()) for part in (targets, weights)))
         if key not in self._runners or self._runners[key].stale:
-            batch = lowered.inputs[0].shape[0]
-            types = [
-                {k: compiled_type(v, self.outputs[k], batch) for k, v in part.items()} for part in (targets, weights)
-            ]
+            types = self._step_types(targets, weights)
             if train:
                 self._optimizer_arrays()
             made = step(self.definition, settings, types[0], types[1], list(walk(self.definition)), train)
@@ -426,15 +457,35 @@ class Model:
         structure = self.declared().lowering.b.graph.metadata["output_structure"]
         return {n: v for n, v in unpack(structure, y).items() if v is not None}
 
-    def run_step(self, train: bool, x: Any, y: Any, sample_weight: Any) -> tuple[Runner, list[float]]:
-        """One step on a batch of arrays; returns the losses."""
+    def _fed(self, x: Any, y: Any, sample_weight: Any) -> tuple[dict[str, Any], dict[str, Array], dict[str, Array]]:
+        """All that a step reads by the names of its inputs; targets and sample weights by output."""
         targets = self.by_output(y)
         weights = self.by_output(sample_weight)
         if len(weights) == 1 and len(targets) > 1 and not isinstance(sample_weight, Mapping):
             weights = dict.fromkeys(targets, next(iter(weights.values())))
         arrays = {**{f"target/{k}": v for k, v in targets.items()}, **{f"weight/{k}": v for k, v in weights.items()}}
+        return {**self.named(x), **arrays}, targets, weights
+
+    def _step_types(self, *parts: Mapping[str, Array]) -> list[dict[str, Tensor]]:
+        """The types of targets and sample weights like these."""
+        batch, outputs = self.declared().inputs[0].shape[0], self.outputs
+        return [{k: compiled_type(v, outputs[k], batch) for k, v in part.items()} for part in parts]
+
+    def loss_graph(self, x: Any, y: Any, sample_weight: Any = None) -> tuple[Graph, dict[str, Array], list[str]]:
+        """The loss in training as a graph of inputs and weights, their arrays, and the names of the weights."""
+        from .data import single_batch
+
+        batch = single_batch(x, y, sample_weight)
+        fed, targets, weights = self._fed(batch.x, batch.y, batch.sample_weight)
+        graph, parameters = loss_graph(self.definition, self.compiled(), *self._step_types(targets, weights))
+        states = {s.input.name: self._array_of(s.input.name, s.first.data) for s in graph.state}
+        return graph, {**fed, **states}, [p.name for p in parameters]
+
+    def run_step(self, train: bool, x: Any, y: Any, sample_weight: Any) -> tuple[Runner, list[float]]:
+        """One step on a batch of arrays; returns the losses."""
+        fed, targets, weights = self._fed(x, y, sample_weight)
         runner = self.runner(train, targets, weights)
-        losses = runner({**self.named(x), **arrays})
+        losses = runner(fed)
         for layer in runner.changes if train else ():
             layer.version += 1
         return runner, losses

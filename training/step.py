@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import TenunError
 from ..ir import Builder, Graph, Tensor, Var
@@ -54,6 +54,48 @@ def step(
 
     order: all layers, in the order in which Keras lists their variables.
     """
+    made = _forward(model, settings, targets, weights, train)
+    lowering, b, states = made.lowering, made.lowering.b, made.lowering.states
+    outputs = {name: value.var.tensor for name, value in made.lowered.outputs.items()}
+    parameters = [p for layer in order for p in lowering.parameters.get(layer, ())]
+    if train:
+        _learn(b, states, settings, made.total, [p for p in parameters if p.trained])
+    measures = settings.measures(outputs, targets)
+    for measure in measures:
+        _measure(b, states, measure, made.lowered.outputs[measure.output], made.labels, made.importance)
+    single = made.single if len(made.single) > 1 else []
+    graph = lowering.finish([made.total, *single], [LOSS, *(f"loss {i}" for i in range(len(single)))])
+    lowering.fill()
+    return Step(graph, made.goals, measures, parameters)
+
+
+def loss_graph(
+    model: Layer, settings: Settings, targets: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> tuple[Graph, list[Parameter]]:
+    """The loss in training as a function of inputs, targets and weights of the model, and those weights."""
+    made = _forward(model, settings, targets, weights, True)
+    graph = made.lowering.finish([made.total], [LOSS])
+    made.lowering.fill()
+    declared = [p for found in made.lowering.parameters.values() for p in found]
+    return graph, [p for p in declared if p.trained and p.name in made.lowering.states]
+
+
+class Forward(NamedTuple):
+    """What a step begins with: the model lowered, its targets and sample weights, its losses and their sum."""
+
+    lowering: Lowering
+    lowered: Lowered
+    labels: dict[str, Var]
+    importance: dict[str, Var]
+    goals: list[Target]
+    single: list[Var]
+    total: Var
+
+
+def _forward(
+    model: Layer, settings: Settings, targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], train: bool
+) -> Forward:
+    """The model and its losses in a new graph."""
     lowering = Lowering(live=True)
     lowered = lower_model(model, lowering, training=train)
     b = lowering.b
@@ -64,16 +106,7 @@ def step(
     goals = settings.targets(outputs, targets)
     single = [_loss(b, goal, lowered, labels, importance) for goal in goals]
     total = _total(b, goals, single, penalties(lowering))
-    parameters = [p for layer in order for p in lowering.parameters.get(layer, ())]
-    if train:
-        _learn(b, lowering.states, settings, total, [p for p in parameters if p.trained])
-    measures = settings.measures(outputs, targets)
-    for measure in measures:
-        _measure(b, lowering.states, measure, lowered.outputs[measure.output], labels, importance)
-    names = [LOSS, *(f"loss {i}" for i in range(len(single)))] if len(single) > 1 else [LOSS]
-    graph = lowering.finish([total, *(single if len(single) > 1 else [])], names)
-    lowering.fill()
-    return Step(graph, goals, measures, parameters)
+    return Forward(lowering, lowered, labels, importance, goals, single, total)
 
 
 def _loss(b: Builder, goal: Target, lowered: Lowered, labels: Mapping[str, Var], importance: Mapping[str, Var]) -> Var:

@@ -331,13 +331,17 @@ class Plan:
             else:
                 self.loose[var] = value
 
-    def run(self, inputs: Sequence[Any]) -> list[Any]:
-        """The outputs (fresh arrays) for inputs of exactly the plan's types; resident states are neither."""
+    def run(self, inputs: Sequence[Any], watch: Callable[[Node], None] | None = None) -> list[Any]:
+        """The outputs (fresh arrays) for inputs of exactly the plan's types; resident states are neither.
+
+        `watch` is called after each node, when its results are in `arrays`.
+        """
         self.feed(inputs)
+        steps = self.steps if watch is None else [partial(_watched, *row) for row in self._watched(watch)]
         step: Step | None = None
         try:
             with np.errstate(all="ignore"):
-                for step in self.steps:
+                for step in steps:
                     step()
         except Exception as error:
             assert step is not None
@@ -349,8 +353,14 @@ class Plan:
         self.loose.clear()
         return outputs
 
+    def _watched(self, watch: Callable[[Node], None]) -> Iterator[tuple[Step, Callable[[], None] | None]]:
+        """The steps, each with what to call after it."""
+        for step, node, following in zip(self.steps, self.origin, [*self.origin[1:], None]):
+            yield step, None if node is following else partial(watch, node)
+
     def _blamed(self, error: Exception, step: Step) -> TenunError:
         """The error with the node whose step failed."""
+        step = step.args[0] if isinstance(step, partial) and step.func is _watched else step
         node = next(n for n, s in zip(self.origin, self.steps) if s is step)
         where = {"node": node.source or None, "op": node.op.name}
         if isinstance(error, TenunError):
@@ -361,6 +371,12 @@ class Plan:
 def _place(array: Array) -> Any:
     """What two arrays that are the same elements have in common."""
     return array.__array_interface__["data"], array.shape, array.strides
+
+
+def _watched(step: Step, after: Callable[[], None] | None) -> None:
+    step()
+    if after is not None:
+        after()
 
 
 def _store_one(out: Array | None, result: Any) -> None:

@@ -98,8 +98,8 @@ class Program:
 def _too_little(graph: Graph, report: Recomputation) -> RunError:
     shapes = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs if v.name not in {s.input.name for s in graph.state})
     return RunError(
-        f"the memory limit of {report.limit:,} bytes cannot be met for inputs {shapes}: the arena has {report.before:,} "
-        f"bytes, {report.after:,} where all that helps is computed twice",
+        f"the memory limit of {report.limit:,} bytes cannot be met for inputs {shapes}: the arena has "
+        f"{report.before:,} bytes, {report.after:,} where all that helps is computed twice",
         hint=f"set the limit to {report.after} or more, or give smaller batches",
     )
 
