@@ -140,10 +140,10 @@ def save(obj: Graph | Executable | Model, path: str | Path) -> None:
     suffix = Path(path).suffix
     if not Path(path).resolve().parent.is_dir():
         raise LoadError("the folder does not exist", file=str(path))
-    if hasattr(obj, "definition"):
-        obj.save(path)
+    graph: Any = obj.graph if isinstance(obj, Executable) else obj
+    if hasattr(graph, "definition"):
+        graph.save(path)
         return
-    graph = obj.graph if isinstance(obj, Executable) else obj
     if not isinstance(graph, Graph):
         raise UnsupportedError(f"cannot save a {type(obj).__name__}", hint="save a Graph, an Executable or a Model")
     if suffix != ".tenun":

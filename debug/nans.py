@@ -55,6 +55,7 @@ class Watch:
 
 def run_watched(program: Any, inputs: Sequence[Any], infinities: bool = False) -> list[Any]:
     """A run of a program with resident states under watch; where it fails, the states are what they were before."""
+    program = program.whole  # no shards: a graph with states is never cut
     plan, key = program.take(inputs)
     before = {name: array.copy() for name, array in program.resident.items()}
     try:

@@ -120,7 +120,7 @@ class Runner:
             return self.program(*given)
         from ..debug.nans import run_watched
 
-        return run_watched(self.program.whole, given, self._debug_nans == "inf")
+        return run_watched(self.program, given, self._debug_nans == "inf")
 
     def outputs(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """All results by name."""

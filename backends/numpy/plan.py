@@ -347,7 +347,7 @@ class Plan:
             assert step is not None
             raise self._blamed(error, step) from error
         outputs = [self.arrays[v].copy() if v in self.arrays else self.loose[v] for v in self._given]
-        values = [(array, self.arrays.get(v, self.loose.get(v)), shared) for array, v, shared in self._moves]
+        values = [(a, self.arrays[v] if v in self.arrays else self.loose[v], shared) for a, v, shared in self._moves]
         for array, value in [(array, value.copy() if shared else value) for array, value, shared in values]:
             np.copyto(array, value)
         self.loose.clear()

@@ -152,8 +152,9 @@ def _live_parts(model: Any) -> Parts:
     optimizer = getattr(model, "optimizer", None)
 
     def variables() -> list[Any]:
-        built = optimizer is not None and getattr(optimizer, "built", True)
-        return [np.array(v) for v in optimizer.variables] if built else []
+        if optimizer is None or not getattr(optimizer, "built", True):
+            return []
+        return [np.array(v) for v in optimizer.variables]
 
     return Parts(config, version, lambda: LiveStore(model), _dict(compiled), variables)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def conv_weight_grad(
     """
     if x.size == 0 or g.size == 0 or out.size == 0:
         return [partial(out.fill, 0)]
-    geometry = {"strides": strides, "dilations": dilations, "padding": padding, "groups": groups}
+    geometry: dict[str, Any] = {"strides": strides, "dilations": dilations, "padding": padding, "groups": groups}
     parts = cuts(len(x), 2 * g.size // g.shape[-1] * out.size)
     totals = [out, *(scratch(out.shape, out.dtype) for _ in parts[1:])]
     branches = [_of_images(x[n], g[n], out=total, scratch=scratch, **geometry) for n, total in zip(parts, totals)]
