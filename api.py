@@ -19,7 +19,8 @@ def load(model: Any, *, custom_objects: Mapping[str, Any] | None = None) -> Grap
 
     model: a path (`.keras .h5 .onnx .tenun`; the content decides, not the suffix), `bytes` of such a file, a live
     Keras model (any backend), an `onnx.ModelProto`, a `tenun.Model` or a `Graph`.  `custom_objects` gives meanings to
-    layer classes that tenun does not know.  Raises LoadError, UnsupportedError, GraphError or ShapeError, naming file and layer.
+    layer classes that tenun does not know.  Raises LoadError, UnsupportedError, GraphError or ShapeError, naming file
+    and layer.
     """
     from .frontends import reader_for
 
@@ -92,7 +93,9 @@ def grad(graph: Graph, outputs: Sequence[str] | None = None, wrt: Sequence[str] 
         tenun.compile(d)(x)
 
     Raises GraphError for names that are not there, listing those that are, and UnsupportedError, naming node and op,
-    where an op on the way has no gradient.
+    where an op on the way has no gradient, and where a value named in `wrt` reaches the outputs only by way of ops
+    that are not differentiable (a comparison, `argmax`, `round`, ...).  For inputs that `wrt` does not name, the
+    gradient is zeros in that case.
     """
     from .passes.autodiff.engine import gradient_graph
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import gc
 import random
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter, sleep
 from typing import Any
 
@@ -32,6 +33,12 @@ class Timing:
     rounds: int
     difference: float
 
+    @classmethod
+    def of(cls, seconds: Sequence[float], difference: float) -> Timing:
+        """The summary of several runs."""
+        low, _, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else (seconds[0],) * 3
+        return cls(statistics.median(seconds) * 1e3, low * 1e3, high * 1e3, len(seconds), difference)
+
 
 def measure(runs: Mapping[str, Run], x: np.ndarray[Any, Any], rounds: int, reference: str) -> dict[str, Timing | str]:
     """Timings of all peers on one input; a peer that fails or answers wrongly gets the reason instead."""
@@ -47,7 +54,13 @@ def measure(runs: Mapping[str, Run], x: np.ndarray[Any, Any], rounds: int, refer
             continue
         if not differences[name] <= TOLERANCE:
             found[name] = f"wrong by {differences[name]:.2g}"
-    times: dict[str, list[float]] = {name: [] for name in runs if name not in found}
+    times = timed({name: partial(run, x) for name, run in runs.items() if name not in found}, rounds)
+    return {**found, **{name: Timing.of(seconds, differences[name]) for name, seconds in times.items()}}
+
+
+def timed(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every run."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
     shuffle = random.Random(0).shuffle
     gc.collect()
     gc.disable()
@@ -58,12 +71,8 @@ def measure(runs: Mapping[str, Run], x: np.ndarray[Any, Any], rounds: int, refer
             for name in turns:
                 sleep(PAUSE)
                 start = perf_counter()
-                runs[name](x)
+                runs[name]()
                 times[name].append(perf_counter() - start)
     finally:
         gc.enable()
-    for name, seconds in times.items():
-        low, _, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (seconds[0],) * 3
-        median = statistics.median(seconds)
-        found[name] = Timing(median * 1e3, low * 1e3, high * 1e3, len(seconds), differences[name])
-    return found
+    return times

@@ -85,19 +85,30 @@ class Parameter:
             self.layer.version += 1
 
 
+class Activity(NamedTuple):
+    """An output of a layer that has an activity regulariser; None where it is not at hand, within an op.
+
+    `steps`: how many axes after the first one are steps, each of which is an output of its own.
+    """
+
+    layer: Layer
+    output: Var | None
+    steps: int = 0
+
+
 @dataclass
 class Lowering:
     """A graph in the making.
 
-    `applied` lists the calls of layers: path, layer, and what it gave; `activities` the outputs of those that have an
-    activity regulariser, for the loss.
+    `applied` lists the calls of layers: path, layer, and what it gave; `activities` what regularisers need for the
+    loss.
     """
 
     b: Builder = field(default_factory=lambda: Builder(Graph("model")))
     live: bool = False
     parameters: dict[Layer, list[Parameter]] = field(default_factory=dict)
     applied: list[tuple[str, Layer, Any]] = field(default_factory=list)
-    activities: list[tuple[Layer, Var]] = field(default_factory=list)
+    activities: list[Activity] = field(default_factory=list)
     forbid_state: str | None = None  # why a stateful layer cannot be here, if so
     _paths: dict[Layer, str] = field(default_factory=dict)
     _constants: dict[str, tuple[Var, Parameter]] = field(default_factory=dict)
@@ -253,7 +264,7 @@ class Scope:
         y = layer.lower(self.b, own, scope, **keywords)
         self._lowering.applied.insert(place, (where, layer, map_structure(_var, y)))
         if layer.activity is not None:
-            self._lowering.activities += [(layer, _var(v)) for v in flatten(y)]
+            self._lowering.activities += [Activity(layer, _var(v)) for v in flatten(y)]
         if any(isinstance(v, Value) for v in flatten(y)):  # a model: its layers have made the masks
             return y
         masks = iter(flatten(layer.compute_mask(self.b, own, mask, y)))

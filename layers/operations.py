@@ -52,12 +52,21 @@ def _constants(b: Builder, x: Any, y: Any) -> tuple[Any, Any]:
     return tuple(v if isinstance(v, Var) else np.array(v, beside) for v in (x, y))  # type: ignore[return-value]
 
 
-def _reduction(op: str) -> Function:
-    def call(b: Builder, x: Var, axis: Any = None, keepdims: bool = False) -> Var:
+def _reduction(op: str, also: str | None = None) -> Function:
+    """`also`: the op that takes a number called `initial` into the result, if there is one."""
+
+    def call(
+        b: Builder, x: Var, axis: Any = None, keepdims: bool = False, initial: Any = None, dtype: Any = None
+    ) -> Var:
         axes = None if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
-        if op in ("reduce_any", "reduce_all") and x.tensor.dtype.name != "bool":
-            x = as_dtype(b, x, "bool")
-        return getattr(b, op)(x, axes=axes, keepdims=keepdims)
+        if op in ("reduce_any", "reduce_all"):
+            dtype = "bool"
+        y: Var = getattr(b, op)(x if dtype is None else as_dtype(b, x, dtype), axes=axes, keepdims=keepdims)
+        if initial is None:
+            return y
+        if also is None:
+            raise TypeError(f"initial={initial!r} is not supported")
+        return getattr(b, also)(*_constants(b, y, initial))  # type: ignore[no-any-return]
 
     return call
 
@@ -113,8 +122,9 @@ OPERATIONS: dict[str, Function] = {
     "Equal": _binary("equal"), "NotEqual": _binary("not_equal"), "Less": _binary("less"),
     "LessEqual": _binary("less_equal"), "Greater": _binary("greater"), "GreaterEqual": _binary("greater_equal"),
     "LogicalAnd": _binary("logical_and"), "LogicalOr": _binary("logical_or"), "Matmul": _binary("matmul"),
-    "Mean": _reduction("reduce_mean"), "Sum": _reduction("reduce_sum"), "Max": _reduction("reduce_max"),
-    "Min": _reduction("reduce_min"), "Prod": _reduction("reduce_prod"), "Var": _reduction("reduce_variance"),
+    "Mean": _reduction("reduce_mean"), "Sum": _reduction("reduce_sum"),
+    "Max": _reduction("reduce_max", "maximum"), "Min": _reduction("reduce_min", "minimum"),
+    "Prod": _reduction("reduce_prod"), "Var": _reduction("reduce_variance"),
     "Any": _reduction("reduce_any"), "All": _reduction("reduce_all"),
     "ExpandDims": _expand_dims, "Squeeze": _squeeze, "Reshape": _reshape, "Transpose": _transpose,
     "Concatenate": lambda b, xs, axis=-1: b.concat(*xs, axis=axis), "Stack": _stack,

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..ir import Builder, Tensor, Var
 from ..ir.ops.shape import BIG
+from ..ir.recurrence import FORMS, NOTHING, Dropped
 from .activation import check_activation, elementwise
 from .base import Config, Function, Layer, Mask, Weight, flatten, layer, layer_base
 from .seed import Seeded, dropout
@@ -52,15 +53,22 @@ class Cell(Seeded):
     kernel_constraint: Config = None
     recurrent_constraint: Config = None
     bias_constraint: Config = None
-    dropout: float = 0.0  # training only, as is recurrent_dropout
+    dropout: float = 0.0  # of the features of x; training only, as is that of h
     recurrent_dropout: float = 0.0
     seed: int | None = None
     gates: ClassVar[int] = 1
+    op: ClassVar[str]  # the core op
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     needs_float: ClassVar[bool] = True
 
     def check(self) -> None:
+        """Refuse activations that are not elementwise; rates below 0 are 0, above 1 they are 1, as in Keras."""
         check_activation(self)
+        for key in ("dropout", "recurrent_dropout"):
+            rate = getattr(self, key)
+            if not isinstance(rate, (int, float)):
+                raise self.invalid(f"{key}={rate!r} is not a number")
+            setattr(self, key, min(1.0, max(0.0, rate)))
 
     def bias_shape(self) -> tuple[int, ...]:
         """The shape of the bias variable."""
@@ -83,37 +91,68 @@ class Cell(Seeded):
         reset = getattr(self, "reset_after", None)
         return (type(self), self.units, self.use_bias, self.compute_dtype, *activations, reset)
 
-    def dropped(self, b: Builder, x: Var, w: Scope) -> Var:
-        """In training, x (N, T, F) without some of its features: the same ones at all steps of a sample."""
-        if not w.training or not self.dropout:
-            return x
-        n, _, features = x.shape
-        return dropout(b, x, self.dropout, (n, 1, features), w.random_seed())
-
     def op_bias(self, b: Builder, bias: Var) -> Var:
         """The bias variable as the core op wants it, for one direction."""
         return bias
 
+    def options(self) -> dict[str, Any]:
+        """The attributes of the core op: the activations."""
+        return {"activation": elementwise(self, "activation")}
+
     def run(
         self, b: Builder, x: Var, ws: Sequence[Scope], mask: Mask, states: list[Var] | None, **attrs: Any
     ) -> Result:
-        """The recurrence over x with the weights of one scope for each direction; states: (N, D, H) each."""
+        """The recurrence over x with the weights of one scope for each direction; states: (N, D, H) each.
+
+        One core op; a scan where dropout tells the gates apart.
+        """
+        x, dropped = self.dropped(b, x, ws[0])
         bias = stacked(b, [self.op_bias(b, w.bias) for w in ws]) if self.use_bias else None
         kernel, recurrent = stacked(b, [w.kernel for w in ws]), stacked(b, [w.recurrent_kernel for w in ws])
-        return self.emit(b, (x, kernel, recurrent, bias, mask), states, attrs)
+        initial: Sequence[Var | None] = states or [None] * len(self.state_names)
+        operands, options = (x, kernel, recurrent, bias, mask, *initial), {**self.options(), **attrs}
+        if dropped == NOTHING:
+            sequence, *last = getattr(b, self.op)(*operands, **options)
+        else:
+            sequence, *last = FORMS[self.op](b, *operands, dropped=dropped, **options)
+        return Result(sequence, last)
 
-    def emit(self, b: Builder, operands: tuple[Any, ...], states: list[Var] | None, attrs: dict[str, Any]) -> Result:
-        """The core op."""
-        raise NotImplementedError
+    # ---- dropout
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything is dropped in training."""
+        return bool(self.dropout or self.recurrent_dropout)
+
+    def dropped(self, b: Builder, x: Var, w: Scope) -> tuple[Var, Dropped]:
+        """In training, x (N, T, F) without some of its features, and the factors of what each gate sees.
+
+        One choice is made for all steps of a sample.  Where h loses features too, each gate loses other ones of both
+        (keras/src/layers/rnn/dropout_rnn_cell.py, and `implementation` 1 of the cells).
+        """
+        if not w.training or not self.drops:
+            return x, NOTHING
+        n, _, features = x.shape
+        if not self.recurrent_dropout:
+            return self.thinned(b, x, "dropout", (n, 1, features), w), NOTHING
+        one = b.constant(1, dtype=x.tensor.dtype.numpy)
+        of_x = self.thinned(b, one, "dropout", (1, n, 1, self.gates * features), w)
+        of_h = self.thinned(b, one, "recurrent_dropout", (1, n, self.gates * self.units), w)
+        return x, Dropped(*(None if v is one else v for v in (of_x, of_h)))
+
+    def thinned(self, b: Builder, x: Var, key: str, shape: tuple[Any, ...], w: Scope) -> Var:
+        """x after dropout by the rate in a field; x itself where that drops nothing, as rate 1 does in gated cells."""
+        rate = getattr(self, key)
+        if not rate or (rate == 1 and self.gates > 1):
+            return x
+        return dropout(b, x, rate, shape, w.random_seed())
 
 
 @layer
 class SimpleRNNCell(Cell):
     """h' = activation(x @ kernel + h @ recurrent_kernel + bias)."""
 
-    def emit(self, b: Builder, operands: tuple[Any, ...], states: list[Var] | None, attrs: dict[str, Any]) -> Result:
-        sequence, h = b.rnn(*operands, *(states or ()), activation=elementwise(self, "activation"), **attrs)
-        return Result(sequence, [h])
+    op: ClassVar[str] = "rnn"
 
 
 @layer_base()
@@ -125,9 +164,8 @@ class _GatedCell(Cell):
         super().check()
         check_activation(self, "recurrent_activation")
 
-    def activations(self) -> dict[str, Any]:
-        """The activations of the gates and of what they let through."""
-        return {k: elementwise(self, k) for k in ("activation", "recurrent_activation")}
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "recurrent_activation": elementwise(self, "recurrent_activation")}
 
 
 @layer
@@ -135,6 +173,7 @@ class LSTMCell(_GatedCell):
     """Columns i, f, g, o: c' = f c + i activation(g), h' = o activation(c')."""
 
     unit_forget_bias: bool = True
+    op: ClassVar[str] = "lstm"
     gates: ClassVar[int] = 4
     state_names: ClassVar[tuple[str, ...]] = ("h", "c")
 
@@ -143,10 +182,9 @@ class LSTMCell(_GatedCell):
         if self.unit_forget_bias:
             bias[self.units : 2 * self.units] = 1
 
-    def emit(self, b: Builder, operands: tuple[Any, ...], states: list[Var] | None, attrs: dict[str, Any]) -> Result:
-        chosen = self.activations()
-        sequence, h, c = b.lstm(*operands, *(states or ()), **chosen, output_activation=chosen["activation"], **attrs)
-        return Result(sequence, [h, c])
+    def options(self) -> dict[str, Any]:
+        chosen = super().options()
+        return {**chosen, "output_activation": chosen["activation"]}
 
 
 @layer
@@ -154,6 +192,7 @@ class GRUCell(_GatedCell):
     """Columns z, r, g: h' = z h + (1 - z) activation(g); reset_after: r after the product with recurrent_kernel."""
 
     reset_after: bool = True
+    op: ClassVar[str] = "gru"
     gates: ClassVar[int] = 3
 
     def bias_shape(self) -> tuple[int, ...]:
@@ -164,9 +203,8 @@ class GRUCell(_GatedCell):
             return bias
         return stacked(b, [bias, b.constant(np.zeros(3 * self.units, bias.tensor.dtype.numpy))])
 
-    def emit(self, b: Builder, operands: tuple[Any, ...], states: list[Var] | None, attrs: dict[str, Any]) -> Result:
-        sequence, h = b.gru(*operands, *(states or ()), reset_after=self.reset_after, **self.activations(), **attrs)
-        return Result(sequence, [h])
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "reset_after": self.reset_after}
 
 
 @layer
@@ -200,11 +238,8 @@ class Recurrent(Layer):
     def lower(self, b: Builder, x: Any, w: Scope, initial_state: Any = None, mask: Any = None) -> Any:
         x, initial = inputs_and_states(x, initial_state)
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-        result = run(b, x, [(self, w)], initial, mask)
-        y = result.output(b, 0, initial is not None, mask is not None)
-        if self.return_sequences and self.go_backwards:
-            y = flipped(b, y)
-        return [y, *result.last_states(b, 0)] if self.return_state else y
+        results = run(b, x, [(self, w)], initial, mask).returned(b, 0, initial is not None, mask is not None)
+        return results if self.return_state else results[0]
 
     def compute_mask(self, b: Builder, x: Any, mask: Any, y: Any) -> Any:
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
@@ -249,6 +284,14 @@ class Run(NamedTuple):
             return _direction(b, last, 1, direction)
         return _direction(b, states[0], 1, direction)
 
+    def returned(self, b: Builder, direction: int, initial: bool, masked: bool) -> list[Var]:
+        """What the layer of a direction returns: its output, in its own order of time, and the states if it does."""
+        recurrent = self.layers[direction][0]
+        y = self.output(b, direction, initial, masked)
+        if recurrent.return_sequences and recurrent.go_backwards:
+            y = flipped(b, y)
+        return [y, *self.last_states(b, direction)] if recurrent.return_state else [y]
+
     def concatenated(self, b: Builder, initial: bool, masked: bool) -> Var | None:
         """The outputs of both directions side by side, where they stand so already; None where not."""
         recurrent, (sequence, states) = self.layers[0][0], self.results[-1]
@@ -285,7 +328,7 @@ def run(b: Builder, x: Var, layers: list[tuple[Recurrent, Scope]], initial: list
     attrs = {"direction": direction, "zero_masked": first.zero_output_for_mask}
     for level, cells in enumerate(zip(*stacks)):
         cell, ws = cells[0][0], [w for _, w in cells]
-        result = cell.run(b, cell.dropped(b, x, ws[0]), ws, mask, current[level], **attrs)
+        result = cell.run(b, x, ws, mask, current[level], **attrs)
         results.append(result)
         if level + 1 < len(stacks[0]):  # only single directions have stacks
             x = _direction(b, result.sequence, 2, 0)
@@ -384,9 +427,13 @@ class RNN(Recurrent):
         return self.cell.cells if isinstance(self.cell, StackedRNNCells) else [self.cell]
 
     def stack(self, x: Var, w: Scope) -> list[tuple[Cell, Scope]]:
+        from .lowering import Activity
+
         found, features = [], x.tensor
         for i, cell in enumerate(self._cells()):
             name = f"cell_{i}" if len(self._cells()) > 1 else "cell"
+            if cell.activity is not None:
+                w.lowering.activities.append(Activity(cell, None))
             found.append((cell, w.child(cell, features, name=name)))
             features = features.with_(shape=(*features.dims[:-1], cell.units))
         return found

@@ -66,10 +66,10 @@ def next_seed(w: Scope) -> Var:
 
 
 def dropout(b: Builder, x: Var, rate: float, shape: tuple[Any, ...], seed: Var) -> Var:
-    """x with elements set to 0 with probability rate and the others scaled by 1 / (1 - rate).
+    """x with elements set to 0 with probability rate, which may be 1, and the others scaled by 1 / (1 - rate).
 
     `shape` says which elements share their fate: 1 along an axis means all of it.
     """
     number = b.random_uniform(seed, shape=shape)
-    scaled = b.mul(x, 1 / (1 - rate))
+    scaled = b.mul(x, 1 / (1 - rate)) if rate < 1 else x
     return b.where(b.greater_equal(number, rate), scaled, b.constant(0, dtype=x.tensor.dtype.numpy))  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir import Builder, Var
 from .base import Layer, layer, map_structure
-from .recurrent import Recurrent, flipped, inputs_and_states, run
+from .recurrent import Cell, Recurrent, flipped, inputs_and_states, run
 
 if TYPE_CHECKING:
     from .lowering import Scope
@@ -22,7 +22,10 @@ MERGES: dict[str, Any] = {
 
 @layer
 class Bidirectional(Layer):
-    """A recurrent layer and another that reads backwards, their outputs merged; one core op where they are alike."""
+    """A recurrent layer and another that reads backwards, their outputs merged; one core op where they are alike.
+
+    The activity regularisers of both count, on what they return.
+    """
 
     layer: Layer
     merge_mode: str | None = "concat"
@@ -76,6 +79,12 @@ class Bidirectional(Layer):
         if output is None:
             output = self._merged(b, [each.output(b, d, has_initial, masked) for each, d in outcomes])
         outputs = output if isinstance(output, list) else [output]
+        from .lowering import Activity
+
+        for inner, (each, d) in zip(pair, outcomes):
+            if inner.activity is not None:
+                results = each.returned(b, d, has_initial, masked)
+                w.lowering.activities += [Activity(inner, v) for v in results]
         if self.layer.return_state:  # type: ignore[attr-defined]
             return [*outputs, *(s for each, d in outcomes for s in each.last_states(b, d))]
         return output
@@ -91,9 +100,9 @@ class Bidirectional(Layer):
         second: Any = self.backward_layer
         return (
             not first.go_backwards
-            and not (training and (getattr(first, "dropout", 0) or getattr(second, "dropout", 0)))
-            and hasattr(first, "settings")
-            and hasattr(second, "settings")
+            and isinstance(first, Cell)
+            and isinstance(second, Cell)
+            and not (training and (first.drops or second.drops))  # each direction drops other features
             and first.settings() == second.settings()
         )
 
@@ -106,19 +115,29 @@ class Bidirectional(Layer):
 
 @layer
 class TimeDistributed(Layer):
-    """A layer applied to each step of x (N, T, ...): the steps are put into the batch, which the layer cannot tell."""
+    """A layer applied to each step of x (N, T, ...): the steps are put into the batch, which the layer cannot tell.
+
+    As in Keras, the activity regulariser of the layer itself does not count; those of the layers of a model do, with
+    each step as an output of its own.
+    """
 
     layer: Layer
     supports_masking: ClassVar[bool] = True
 
     def lower(self, b: Builder, x: Var, w: Scope, mask: Any = None) -> Any:
-        from .lowering import Value
+        from .lowering import Activity, Value
 
         n, t, *rest = x.shape
         inner = mask is not None and len(mask.shape) > 2  # the mask says something about what is inside of a step
         step_mask = b.reshape(mask, shape=(n * t, *mask.shape[2:])) if inner else None
         steps = Value(b.reshape(x, shape=(n * t, *rest)), step_mask)
         before, w.lowering.forbid_state = w.lowering.forbid_state, "a layer inside of TimeDistributed keeps no state"
+        place = len(w.lowering.activities)
         y = w.call(self.layer, steps)
         w.lowering.forbid_state = before
+        w.lowering.activities[place:] = [
+            Activity(a.layer, a.output and b.reshape(a.output, shape=(n, t, *a.output.shape[1:])), a.steps + 1)
+            for a in w.lowering.activities[place:]
+            if a.layer is not self.layer
+        ]
         return map_structure(lambda v: b.reshape(v.var, shape=(n, t, *v.var.shape[1:])), y)

@@ -3,4 +3,4 @@
 
 def load_all() -> None:
     """Import every pass."""
-    from . import batchnorm, chains, cse, dce, fold, fuse, layout, padding, recompute, simplify  # noqa: F401
+    from . import batchnorm, chains, cse, dce, fold, fuse, layout, padding, recompute, remember, simplify  # noqa: F401

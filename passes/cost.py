@@ -53,8 +53,10 @@ def _recurrent(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
 
 
 def _recurrent_grad(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
-    """The forward pass again, and for each of its products two."""
-    return 3 * _recurrent(node, shape)
+    """For each product of the forward pass two, and the forward pass again where there is no record of it."""
+    last = node.op.inputs[len(node.inputs) - 1]
+    recorded = last.name == "record" and node.inputs[-1] is not None
+    return (2 if recorded else 3) * _recurrent(node, shape)
 
 
 def _chain(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
@@ -74,6 +76,7 @@ RULES: dict[str, CostRule] = {
     "avg_pool": _pool,
     "avg_pool_grad": _pool_grad,
     "lstm": _recurrent,
+    "lstm_record": _recurrent,
     "gru": _recurrent,
     "rnn": _recurrent,
     "lstm_grad": _recurrent_grad,

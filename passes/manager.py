@@ -54,7 +54,10 @@ PIPELINES: dict[str, tuple[str, ...]] = {
         "fold", "dce", "cse", "simplify", "layout", "fold", "batchnorm", "padding", "fuse", "fold",
         "cse", "dce",
     ),
-    "training": ("fold", "dce", "cse", "simplify", "layout", "fold", "padding", "fuse", "fold", "cse", "chains", "dce"),
+    "training": (
+        "fold", "dce", "cse", "simplify", "layout", "fold", "padding", "fuse", "fold", "cse", "remember", "chains",
+        "dce",
+    ),
     "specialize": ("fold", "dce", "recompute"),
 }  # fmt: skip
 

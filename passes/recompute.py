@@ -59,7 +59,7 @@ class Recomputation:
 
 @dataclass
 class Budget:
-    """`limit`: bytes that the arena may have; `lives(graph)` gives the buffers of its plan; `report`: what came of it."""
+    """`limit`: bytes that the arena may have; `lives(graph)`: the buffers of its plan; `report`: what came of it."""
 
     limit: int
     lives: Callable[[Graph], list[Life]]
@@ -162,6 +162,19 @@ class _Recipe:
     @property
     def price(self) -> tuple[float, int]:
         return self.cost / self.saved, -self.saved
+
+    @property
+    def nodes(self) -> set[Node]:
+        return {*self.moved, *self.made}
+
+    def readers(self, schedule: _Schedule) -> list[Node]:
+        """The nodes that will read the values from where they are then."""
+        return [node for v in self.late for node in v.users if schedule.order[node] >= self.step]
+
+    def gone(self, schedule: _Schedule) -> set[int]:
+        """Identities of the buffers that are not there any more, or not as early."""
+        later = [v for node, when in self.made.items() if when == LATER for v in node.outputs]
+        return {id(self.life), *(id(schedule.life_of[v]) for v in later if v in schedule.life_of)}
 
     def snapshot(self) -> dict[str, Any]:
         """The fields, to go back to."""
@@ -323,20 +336,23 @@ class _Family:
         self._twins = {o: [t for t in twins if not gone(t)] for o, twins in self._twins.items()}
 
 
-def _independent(recipes: Sequence[_Recipe], bytes_wanted: int) -> list[_Recipe]:
-    """The first recipes that save so many bytes together, and none of which needs what another one drops or moves."""
+def _independent(schedule: _Schedule, recipes: Sequence[_Recipe], bytes_wanted: int) -> list[_Recipe]:
+    """The first recipes that save so many bytes together, and of which none needs what another one drops or moves."""
     chosen: list[_Recipe] = []
-    dropped: set[int] = set()
+    gone: set[int] = set()  # buffers dropped, or computed later
     needed: set[int] = set()
-    nodes: set[Node] = set()
+    nodes: set[Node] = set()  # copied or moved
+    readers: set[Node] = set()
     for recipe in recipes:
-        own = {*recipe.moved, *recipe.made}
-        if id(recipe.life) in needed or not dropped.isdisjoint(recipe.needed) or not nodes.isdisjoint(own):
+        own_gone, own_nodes, own_readers = recipe.gone(schedule), recipe.nodes, set(recipe.readers(schedule))
+        pairs = ((own_gone, needed), (gone, recipe.needed), (own_nodes, nodes | readers), (nodes, own_readers))
+        if any(a & b for a, b in pairs):
             continue
         chosen.append(recipe)
-        dropped.add(id(recipe.life))
+        gone |= own_gone
         needed |= recipe.needed
-        nodes |= own
+        nodes |= own_nodes
+        readers |= own_readers
         if sum(r.saved for r in chosen) >= bytes_wanted:
             break
     return chosen
@@ -384,7 +400,7 @@ class _Search:
         Several at once where they have nothing to do with each other, as to look at the whole graph takes time.
         """
         recipes = sorted(self._recipes(), key=lambda r: r.price)
-        first = _independent(recipes, self.schedule.amount - target)
+        first = _independent(self.schedule, recipes, self.schedule.amount - target)
         return any(self._try(some, target) for some in [first, *([r] for r in recipes if [r] != first)])
 
     def _try(self, recipes: Sequence[_Recipe], target: int) -> bool:
@@ -422,10 +438,10 @@ class _Search:
         """Change the graph; returns what undoes it, to be called from the end."""
         graph, order = self.graph, self.schedule.order
         reader = self.schedule.nodes[recipe.step]
-        late = [(node, node.inputs) for v in recipe.late for node in v.users if order[node] >= recipe.step]
+        late = [(node, node.inputs) for node in recipe.readers(self.schedule)]
         undo: list[Callable[[], object]] = []
         now = dict(recipe.now)
-        for node in sorted([*recipe.moved, *recipe.made], key=order.__getitem__):
+        for node in (*sorted(recipe.moved, key=order.__getitem__), *sorted(recipe.made, key=order.__getitem__)):
             inputs = node.inputs if node in recipe.moved else tuple(v and now.get(v, v) for v in node.inputs)
             if recipe.made.get(node) == AGAIN:
                 undo.append(self._copy(node, inputs, reader, now))

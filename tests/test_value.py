@@ -21,8 +21,6 @@ from tenun.ir import Builder, Graph, Tensor, dims, dtype
 from tenun.value import (
     Module,
     Value,
-    _gradient_program,
-    _value_program,
     apply,
     avg_pool2d,
     concat,
@@ -37,6 +35,8 @@ from tenun.value import (
     stack,
     where,
 )
+from tenun.value.expressions import Trace, for_values
+from tenun.value.programs import gradient_program, value_program
 
 Array = np.ndarray[Any, Any]
 
@@ -655,7 +655,7 @@ def test_a_loop_compiles_once_and_does_not_grow() -> None:
         if i in (9, 59):
             gc.collect()
             counts.append(len(gc.get_objects()))
-            misses.append(_gradient_program.cache_info().misses + _value_program.cache_info().misses)
+            misses.append(gradient_program.cache_info().misses + value_program.cache_info().misses)
     assert misses[0] == misses[1]
     assert abs(counts[1] - counts[0]) < 50
 
@@ -697,9 +697,9 @@ def test_backward_brings_the_data() -> None:
     p = Value(normal(3), requires_grad=True)
     loss = (p.exp() * 3.25).sum()
     loss.backward()
-    before = _value_program.cache_info()
+    before = value_program.cache_info()
     np.testing.assert_allclose(loss.data, (np.exp(p.data) * 3.25).sum())
-    assert _value_program.cache_info() == before
+    assert value_program.cache_info() == before
 
 
 def test_computed_values_are_not_computed_again() -> None:
@@ -707,8 +707,6 @@ def test_computed_values_are_not_computed_again() -> None:
     h = x.exp().sum(0)
     assert h.data.shape == (3,)
     assert "exp" in str((h * 2).graph)
-    from tenun.value import Trace, for_values
-
     assert len(Trace(for_values).follow((h * 2)._operand()).entries) == 3  # h, 2, their product
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,7 +19,9 @@ EPSILON = 1e-7  # keras.config.epsilon()
 
 
 class Regularizer:
-    """A penalty on a tensor."""
+    """A penalty on a tensor; `additive`: that of several tensors together is the sum of theirs."""
+
+    additive: ClassVar[bool] = False
 
     def __call__(self, b: Builder, x: Var) -> Var:
         """The penalty: a scalar in the dtype of x."""
@@ -65,6 +67,8 @@ def _l2(b: Builder, x: Var, factor: float) -> Var:
 class L1(Regularizer):
     """l1 * sum |x|."""
 
+    additive: ClassVar[bool] = True
+
     l1: float | None = 0.01
 
     def __post_init__(self) -> None:
@@ -78,6 +82,8 @@ class L1(Regularizer):
 class L2(Regularizer):
     """l2 * sum x^2."""
 
+    additive: ClassVar[bool] = True
+
     l2: float | None = 0.01
 
     def __post_init__(self) -> None:
@@ -90,6 +96,8 @@ class L2(Regularizer):
 @REGULARIZERS.entry()
 class L1L2(Regularizer):
     """l1 * sum |x| + l2 * sum x^2."""
+
+    additive: ClassVar[bool] = True
 
     l1: float | None = 0.0
     l2: float | None = 0.0

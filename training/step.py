@@ -13,10 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import TenunError
 from ..ir import Builder, Graph, Tensor, Var
 from ..ir.states import States
 from ..layers import Layer, Lowering, Parameter, Value
+from ..layers.lowering import Activity
 from ..layers.whole import Lowered, lower_model
 from ..passes.autodiff.emit import count
 from ..passes.autodiff.engine import gradients_or_none
@@ -131,18 +134,35 @@ def _total(b: Builder, goals: Sequence[Target], single: Sequence[Var], more: Seq
 def penalties(lowering: Lowering) -> list[Var]:
     """The penalties of all regularisers: on outputs, then on the weights in training, each a scalar."""
     b, found = lowering.b, []
-    for layer, output in lowering.activities:
-        with b.at(f"loss/{layer.name}"):
-            penalty = regularizers.get(layer.activity)(b, output)
-            if output.shape:  # of one sample, as Keras has it
-                penalty = divide_no_nan(b, penalty, b.cast_like(count(b, output, (0,)), penalty))
-            found.append(penalty)
+    for activity in lowering.activities:
+        with b.at(f"loss/{activity.layer.name}"):
+            regularizer = regularizers.get(activity.layer.activity)
+            for output in _outputs(b, activity, getattr(regularizer, "additive", False)):
+                penalty = regularizer(b, output)
+                if output.shape:  # of one sample, as Keras has it
+                    penalty = divide_no_nan(b, penalty, b.cast_like(count(b, output, (0,)), penalty))
+                found.append(penalty)
     for parameters in lowering.parameters.values():
         for p in parameters:
             penalty = regularizers.get(p.weight.regularizer)
             if penalty is not None and p.trained:
                 with b.at(f"loss/{p.name}"):
                     found.append(penalty(b, lowering.value(p, live=True)))
+    return found
+
+
+def _outputs(b: Builder, activity: Activity, together: bool) -> list[Var]:
+    """The outputs that a penalty is for: one for each step, where it cannot take them together."""
+    layer, output, steps = activity
+    if output is None:
+        layer.refuse("activity_regularizer", hint="give it to the layer around the cell")
+    assert output is not None
+    found = [output]
+    for _ in range(0 if together else steps):
+        count = found[0].shape[1]
+        if not isinstance(count, int):
+            layer.refuse("activity_regularizer", hint="give the input of TimeDistributed a known number of steps")
+        found = [b.gather(v, np.int64(i), axis=1) for v in found for i in range(count)]
     return found
 
 

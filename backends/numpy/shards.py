@@ -82,7 +82,8 @@ class ShardedProgram:
         self._lock = threading.Lock()
         self._flops = max(total_flops(graph), 1)
         sequential = any(node.op.has("sequential") for node in graph.nodes)
-        self._one_blas_thread = self.threads == 1 or sequential
+        # the results of BLAS depend on its threads; a training has to give the same bits at any number of them
+        self._one_blas_thread = self.threads == 1 or sequential or bool(resident)
         self._least = SEQUENTIAL_FLOPS if sequential else SHARD_FLOPS
         symbol = batch_symbol(graph)
         self._axes = [batch_axis(v, symbol) or 0 for v in graph.inputs] if symbol else None

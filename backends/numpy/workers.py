@@ -9,59 +9,102 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+
+import numpy as np
 
 from .registry import Step
 
 LEAST_FLOPS = 8 << 20  # of a branch: less is not worth handing to another thread
 MOST = 4  # branches of a step
 
-_HERE = threading.local()  # .threads: how many a program on this thread may use
+Branches = Sequence[Sequence[Step]]
+_HERE = threading.local()  # .team: the workers that a program on this thread has
 
 
-class Pool:
-    """The threads of this process, made when first needed; a forked child makes its own."""
+class Worker:
+    """A thread that waits for steps.
+
+    Two locks hand over in a few microseconds; the queue of an executor takes ten times that.
+    """
+
+    def __init__(self) -> None:
+        self._go, self._done = threading.Lock(), threading.Lock()
+        self._go.acquire()
+        self._done.acquire()
+        self._job: Branches = ()
+        self._error: BaseException | None = None
+        threading.Thread(target=self._work, name="tenun-step", daemon=True).start()
+
+    def start(self, job: Branches) -> None:
+        """Begin with some branches."""
+        self._job = job
+        self._go.release()
+
+    def finish(self) -> BaseException | None:
+        """Wait for the end; what went wrong, if something did."""
+        self._done.acquire()
+        error, self._error = self._error, None
+        return error
+
+    def _work(self) -> None:
+        while True:
+            self._go.acquire()
+            try:
+                with np.errstate(all="ignore"):
+                    _run(self._job)
+            except BaseException as error:
+                self._error = error
+            self._job = ()
+            self._done.release()
+
+
+class Idle:
+    """Workers that have nothing to do; a forked child makes its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._owner = 0
-        self._executor: ThreadPoolExecutor | None = None
+        self._owner = os.getpid()
+        self._workers: list[Worker] = []
 
-    def executor(self) -> ThreadPoolExecutor:
+    def take(self) -> Worker:
+        """A worker for the caller alone."""
         with self._lock:
-            if self._executor is None or self._owner != os.getpid():
-                self._owner = os.getpid()
-                self._executor = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="tenun-step")
-            return self._executor
+            if self._owner != os.getpid():
+                self._owner, self._workers = os.getpid(), []
+            return self._workers.pop() if self._workers else Worker()
+
+    def give_back(self, worker: Worker) -> None:
+        with self._lock:
+            self._workers.append(worker)
 
 
-POOL = Pool()
+IDLE = Idle()
 
 
 class Parallel:
     """A step of several branches, none of which reads or writes what another one writes."""
 
-    def __init__(self, branches: Sequence[Sequence[Step]]) -> None:
+    def __init__(self, branches: Branches) -> None:
         self.branches = branches
 
     def __call__(self) -> None:
-        threads = min(getattr(_HERE, "threads", 1), len(self.branches))
-        if threads < 2:
-            _run(self.branches)
-            return
+        team: list[Worker] = getattr(_HERE, "team", [])
+        threads = min(len(team) + 1, len(self.branches))
         shares = [self.branches[i::threads] for i in range(threads)]
-        others = [POOL.executor().submit(_run, share) for share in shares[1:]]
+        helpers = team[: threads - 1]
+        for worker, share in zip(helpers, shares[1:]):
+            worker.start(share)
         try:
             _run(shares[0])
         finally:
-            failures = [f.exception() for f in others]
-        for failure in failures:
-            if failure is not None:
-                raise failure
+            errors = [worker.finish() for worker in helpers]
+        for error in errors:
+            if error is not None:
+                raise error
 
 
-def _run(branches: Sequence[Sequence[Step]]) -> None:
+def _run(branches: Branches) -> None:
     for branch in branches:
         for step in branch:
             step()
@@ -70,21 +113,25 @@ def _run(branches: Sequence[Sequence[Step]]) -> None:
 @contextmanager
 def several(threads: int) -> Iterator[None]:
     """Steps inside may use so many threads."""
-    before = getattr(_HERE, "threads", 1)
-    _HERE.threads = threads
+    before = getattr(_HERE, "team", [])
+    team = _HERE.team = [IDLE.take() for _ in range(threads - 1)]
     try:
         yield
     finally:
-        _HERE.threads = before
+        _HERE.team = before
+        for worker in team:
+            IDLE.give_back(worker)
 
 
-def cuts(length: int, flops: int) -> list[slice]:
-    """An axis in as many parts as the work is worth; one where it is not worth cutting."""
-    count = max(1, min(MOST, length, flops // LEAST_FLOPS))
+def cuts(length: int, flops: int, most: int = MOST, unit: int = 1) -> list[slice]:
+    """An axis in as many parts as the work is worth, of whole units; one where it is not worth cutting."""
+    units = -(-length // unit)
+    count = max(1, min(most, units, flops // LEAST_FLOPS))
     count -= count % 2 if count > 1 else 0  # an even number for two threads
-    return [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
+    ends = [min(length, unit * (units * i // count)) for i in range(count + 1)]
+    return [slice(*pair) for pair in zip(ends, ends[1:])]
 
 
-def together(branches: Sequence[Sequence[Step]]) -> list[Step]:
+def together(branches: Branches) -> list[Step]:
     """The branches as steps: one of them as it is."""
     return list(branches[0]) if len(branches) == 1 else [Parallel(branches)]

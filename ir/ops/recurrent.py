@@ -8,14 +8,17 @@ step keeps the state, and the sequence shows the result of the step before (zero
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...errors import UnsupportedError
 from ..attributes import Activation
 from ..op import op, require, require_dim, require_rank, same_dtype
-from ..types import Tensor, boolean
+from ..types import Tensor, boolean, f32
 from .conv import not_batch
 
 SIGMOID, TANH = Activation("sigmoid"), Activation("tanh")
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
+RECORDED = 7  # values that lstm_record keeps of each step
 
 # Activations whose derivative the gradient ops know.
 DIFFERENTIABLE = frozenset({
@@ -86,6 +89,54 @@ def lstm(
     if peephole is not None:
         require_dim(peephole.dims[-1], r.dims[1] * 3, "the length of peephole")
     return sequence, state, state
+
+
+@op("sequential")
+def lstm_record(
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    h0: Tensor | None = None,
+    c0: Tensor | None = None,
+    peephole: Tensor | None = None,
+    *,
+    direction: str = "forward",
+    activation: Activation = TANH,
+    recurrent_activation: Activation = SIGMOID,
+    output_activation: Activation = TANH,
+    clip: float | None = None,
+    input_forget: bool = False,
+    zero_masked: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """lstm for training: sequence, last h, last c, and a record from which lstm_grad need not compute them again.
+
+    record (T + 1, 7, D, H, N), at least f32, each direction in its own order of time: i, f, o, act(g) of each step, c
+    before it, tanh of c after it, h before it.  The last entry has c and h alone, and zeros.  Where a step is masked f
+    is 1.  UnsupportedError for anything but sigmoid and tanh, and for peephole, clip and input_forget.
+    """
+    for given, name in ((recurrent_activation, "sigmoid"), (activation, "tanh"), (output_activation, "tanh")):
+        if given != Activation(name):
+            raise UnsupportedError(f"lstm_record knows {name} alone, not {given}, there", hint="use op lstm")
+    if peephole is not None or clip is not None or input_forget:
+        raise UnsupportedError("lstm_record knows no peephole, no clip and no input_forget", hint="use op lstm")
+    sequence, state = _checked(x, w, r, bias, mask, [h0, c0], direction, 4)
+    return sequence, state, state, _record(x, r, direction)
+
+
+def _record(x: Tensor, r: Tensor, direction: str) -> Tensor:
+    """What lstm_record keeps."""
+    kind = x.dtype if x.dtype.bits >= f32.bits else f32
+    return Tensor(kind, (x.dims[1] + 1, RECORDED, DIRECTIONS[direction], r.dims[1], x.dims[0]))
+
+
+def _like_record(record: Tensor, want: Tensor) -> None:
+    """Check the operand of a gradient op against what the recording op gives."""
+    require(record.dtype is want.dtype, f"the record is {record.dtype}, expected {want.dtype}")
+    require_rank(record, len(want.dims), "the record")
+    for got, dim in zip(record.dims, want.dims):
+        require_dim(got, dim, "a dimension of the record")
 
 
 @op("sequential", mixes=not_batch)
@@ -170,6 +221,7 @@ def lstm_grad(
     dy: Tensor | None = None,
     dh: Tensor | None = None,
     dc: Tensor | None = None,
+    record: Tensor | None = None,
     *,
     direction: str = "forward",
     activation: Activation = TANH,
@@ -184,12 +236,16 @@ def lstm_grad(
     With z the sums that go into the activations, e the gradient of h' (from dy and from the step after), s = oa(c'):
     dz_o = e s ra'(z_o), dc' += e o oa'(c') + p_o dz_o, dz_i = dc' act(g) ra'(z_i), dz_f = dc' c ra'(z_f),
     dz_g = dc' i act'(z_g), dc = dc' f + p_i dz_i + p_f dz_f, and e of the step before is dz @ rᵀ.  Over all steps
-    dw = xᵀ dz, dr = hᵀ dz, dbias = sum of dz, dx = dz @ wᵀ, dp = sum of dz c.  The forward pass is computed again.
-    An operand that was left out counts as zeros.
+    dw = xᵀ dz, dr = hᵀ dz, dbias = sum of dz, dx = dz @ wᵀ, dp = sum of dz c.  The forward pass is computed again,
+    unless its `record` (see lstm_record) is there.  An operand that was left out counts as zeros.
     """
     n, d, hidden = x.dims[0], DIRECTIONS.get(direction, 1), r.dims[1]
     sequence, state, _ = lstm(x, w, r, bias, mask, h0, c0, peephole, direction=direction)
     activations = [activation, recurrent_activation, output_activation]
+    if record is not None:
+        acts = dict(zip(("activation", "recurrent_activation", "output_activation"), activations))
+        how: dict[str, Any] = {**acts, "direction": direction, "clip": clip, "input_forget": input_forget}
+        _like_record(record, lstm_record(x, w, r, bias, mask, h0, c0, peephole, **how)[-1])
     _gradients(x, w, r, [bias, h0, c0, peephole], [sequence, state, state], [dy, dh, dc], activations)
     small = [Tensor(x.dtype, shape) for shape in ((d, 4 * hidden), (n, d, hidden), (d, 3 * hidden))]
     return _like(x), _like(w), _like(r), small[0], small[1], small[1], small[2]

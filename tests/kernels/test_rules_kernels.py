@@ -71,6 +71,7 @@ CASES: list[tuple] = [
     ("concat_from_sequence", [[X, X]], {"axis": 1}), ("concat_from_sequence", [[X, X]], {"axis": -1, "new_axis": True}),
     ("split_to_sequence", [X], {"axis": 1, "sizes": (1, 2)}), ("sequence_sizes", [[X, Y]], {"axis": -1}),
     ("sequence_zeros", [[X, Y]], {}), ("sequence_add", [[X, Y], [X, Y]], {}),
+    ("lstm_record", [X, random(1, 4, 8), random(1, 2, 8)], {}),
     ("lstm_grad", [X, random(1, 4, 8), random(1, 2, 8)], {}), ("rnn_grad", [X, random(1, 4, 2), random(1, 2, 2)], {}),
     ("gru_grad", [X, random(1, 4, 6), random(1, 2, 6)], {"reset_after": False}),
     ("string_normalizer", [np.array(["a", "B"], object)], {"case": "UPPER"}),

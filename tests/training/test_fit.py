@@ -239,6 +239,29 @@ def test_same_seed_same_bits_at_any_number_of_threads() -> None:
     assert bits(other) != found[0][0]
 
 
+WIDE: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "dense": (lambda: [L.Dense(512, "relu"), L.Dense(256, "relu")], (784,)),
+    "convolutions": (lambda: [L.Conv2D(32, 3, activation="relu"), L.Conv2D(32, 3), L.Flatten()], (18, 18, 16)),
+    "recurrent": (lambda: [L.Bidirectional(L.LSTM(48, return_sequences=True)), L.GRU(48)], (40, 64)),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_layers_have_the_same_bits_at_any_number_of_threads(name: str) -> None:
+    """Products large enough for BLAS and for the kernels to use several threads."""
+    make, shape = WIDE[name]
+    x = np.random.default_rng(0).normal(size=(64, *shape)).astype(np.float32)
+    found = []
+    for threads in (1, 2):
+        tenun.clear_session()
+        tenun.set_random_seed(3)
+        model = tenun.Sequential([tenun.Input(shape), *make(), L.Dense(4, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy", threads=threads)
+        model.fit(x, np.arange(64) % 4, batch_size=32, epochs=2, verbose=0)
+        found.append(bits(model))
+    assert found[0] == found[1]
+
+
 class Stop(tenun.callbacks.Callback):
     """Breaks off, as a killed process does, before a step."""
 

@@ -107,3 +107,8 @@ def test_own_schedule() -> None:
     assert as_graph(Halves())(np.array(3)) == 0.125
     with pytest.raises(UnsupportedError, match="no formula"):
         Schedule().value(1)
+
+
+def test_schedules_stand_where_keras_has_them() -> None:
+    assert tenun.optimizers.schedules is tenun.schedules
+    assert set(SCHEDULES.classes) <= set(vars(tenun.optimizers.schedules))

@@ -9,6 +9,7 @@ from . import (  # noqa: F401
     elementwise,
     index,
     linalg,
+    lstm_grad,
     norm,
     pool,
     pool_grad,

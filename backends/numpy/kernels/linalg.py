@@ -12,6 +12,7 @@ from ....errors import RunError
 from ....ir.attributes import LINEAR, Activation
 from ....ir.ops.linalg import _letters as spelled_terms
 from ..registry import Array, Scratch, Step, function, is_constant, kernel
+from ..workers import cuts, together
 from .elementwise import activate
 from .rows import Row, as_matrix, converted, packed, wide_dtype
 
@@ -97,8 +98,20 @@ def _product(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
         if flat is not None:
             return _chunks(flat, y, as_matrix(out, out.shape[-1]), epilogue.flattened(out))
     if y.ndim == 2 and x.ndim == 2:
-        return _chunks(x, y, out, epilogue)
+        return _side_by_side(x, y, out, epilogue) or _chunks(x, y, out, epilogue)
     return [partial(np.matmul, x, y, out=out), *epilogue.steps(out, ...)]
+
+
+def _side_by_side(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
+    """A product that is work enough in two halves, of its longer axis; nothing where it is not."""
+    flops = 2 * x.size * y.shape[1]
+    halves = cuts(max(out.shape), flops, most=2, unit=16) if out.dtype.kind == "f" else []
+    if len(halves) < 2:
+        return []
+    if out.shape[0] >= out.shape[1]:
+        return together([_chunks(x[n], y, out[n], epilogue.of(n, len(out))) for n in halves])
+    products = [[partial(np.matmul, x, y[:, n], out=out[:, n])] for n in halves]
+    return [*together(products), *epilogue.steps(out, ...)]
 
 
 def _as_rows(x: Array) -> Array | None:
@@ -148,6 +161,12 @@ class Epilogue:
                 residual = residual.reshape(shape, copy=False)
             except ValueError:
                 return _WholeEpilogue(self, out)
+        return Epilogue(bias, residual, self.activation, self.scratch)
+
+    def of(self, rows: slice, count: int) -> Epilogue:
+        """The same for some of the `count` rows alone."""
+        bias, residual = (a[rows] if a is not None and a.ndim == 2 and len(a) == count else a
+                          for a in (self.bias, self.residual))  # fmt: skip
         return Epilogue(bias, residual, self.activation, self.scratch)
 
     def steps(self, part: Array, place: Any) -> list[Step]:

@@ -291,14 +291,22 @@ class Layer(Memory):
                     steps.append(partial(np.copyto, new, h, where=skip[s]))
                 h = new
             if y is not None:
-                for d in range(self.directions):
-                    shown = self._ordered(y[:, :, d], d)[:, start:stop]
-                    made = sequence[start:stop, d].transpose(2, 0, 1)
-                    steps.append(partial(np.copyto, shown, made, casting="unsafe"))
-        steps += self.final(h, last)
-        if y is not None and self._mask is not None and (zero_masked or h0 is not None):
-            steps.append(partial(self._clear, y, self._mask, zero_masked))
+                steps += self.shown(y, sequence, start, stop)
+        return [*steps, *self.final(h, last), *self.blanked(y, h0 is not None, zero_masked)]
+
+    def shown(self, y: Array, sequence: Array, start: int, stop: int) -> list[Step]:
+        """Some steps of y (N, T, D, H) = those of a sequence (T, D, H, N) as it was computed."""
+        steps: list[Step] = []
+        for d in range(self.directions):
+            place, made = self._ordered(y[:, :, d], d)[:, start:stop], sequence[start:stop, d].transpose(2, 0, 1)
+            steps.append(partial(np.copyto, place, made, casting="unsafe"))
         return steps
+
+    def blanked(self, y: Array | None, started: bool, zero_masked: bool) -> list[Step]:
+        """Zeros in y where a masked step does not show the state; `started`: the first state is another than zeros."""
+        if y is None or self._mask is None or not (zero_masked or started):
+            return []
+        return [partial(self._clear, y, self._mask, zero_masked)]
 
     def parts(self, rows: int) -> list[tuple[int, int]]:
         """Runs of steps (start, stop); `rows` numbers for every direction, sequence and step of a run stay in cache."""

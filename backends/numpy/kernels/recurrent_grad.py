@@ -1,6 +1,6 @@
-"""Backpropagation through time for lstm, gru and rnn.
+"""Backpropagation through time: what the cells share, gru and rnn (lstm has a file of its own).
 
-The forward pass is computed again, and all its gates are kept.  What a step of the way back multiplies its gradients
+The forward pass is computed again (if not recorded), and all its gates are kept.  What a step of the way back multiplies its gradients
 with depends on these alone, so it is made for many steps at once (as many as stay in the cache): the loop itself has
 one small matmul and three to six multiplications a step.  It leaves dz, the gradients of the sums that went into the
 activations, from which one product over all steps and sequences makes each gradient of weights.
@@ -23,128 +23,10 @@ from ....ir.ops.elementwise import UNARY as DECLARED
 from ..registry import Array, Scratch, Step, kernel
 from ..workers import LEAST_FLOPS, together
 from .elementwise import activate
-from .recurrent import Biases, Layer, _activated, _activated_into, _is, _peeped, _sigmoid_of_tanh
+from .recurrent import Biases, Layer, _activated, _is, _sigmoid_of_tanh
 
 Cell = Callable[[Array, int], list[Step]]  # (product with x, number of the step) -> steps
 Back = Callable[[int, int, Array, Array], list[Step]]  # (step, its place in the part, dh', dh) -> steps that make dh
-
-
-@kernel
-def lstm_grad(
-    x: Array,
-    w: Array,
-    r: Array,
-    bias: Array | None,
-    mask: Array | None,
-    h0: Array | None,
-    c0: Array | None,
-    peephole: Array | None,
-    dy: Array | None,
-    dh: Array | None,
-    dc: Array | None,
-    *,
-    direction: str,
-    activation: Activation,
-    recurrent_activation: Activation,
-    output_activation: Activation,
-    clip: float | None,
-    input_forget: bool,
-    zero_masked: bool,
-    out: tuple[Array | None, ...],
-    scratch: Scratch,
-) -> list[Step]:
-    """The formulas stand in the op's doc.  out: gradients of x, w, r, bias, h0, c0, peephole."""
-    layer = Backward(x, r, mask, direction, scratch)
-    size = layer.hidden
-    plain = peephole is None and clip is None and not input_forget
-    together = plain and _is(recurrent_activation, "sigmoid") and _is(activation, "tanh")
-    half = 0.5 if together else 1
-    order = ((0, half), (1, half), (3, half), (2, 1))
-    recurrent, sums, work = layer.transposed(r, order), layer.rows(4), layer.rows(1)
-    p_i, p_o, p_f = layer.peepholes(peephole)
-
-    gates = layer.record(5, extra=1)  # i, f, o, g, and c before the step; after the last step c alone
-    z = gates if together else layer.record(4)
-    squashed, terms = layer.record(1)[:, 0], layer.gates(2)
-    gate, act = partial(_activated, recurrent_activation, clip), partial(_activated, activation, clip)
-
-    def forward(projected: Array, s: int) -> list[Step]:
-        (i, f, o, g, c), new = gates[s], gates[s + 1, 4]
-        early: list[Step] = [partial(np.tanh, gates[s, :4], gates[s, :4]), *_sigmoid_of_tanh(gates[s, :3])]
-        late: list[Step] = []
-        if not together:
-            forget = [partial(np.subtract, 1, i, f)] if input_forget else gate(f)
-            peeped = [*_peeped(z[s, 0], p_i, c, work), *_peeped(z[s, 1], p_f, c, work)]
-            early = [*peeped, partial(np.copyto, gates[s, :4], z[s]), *gate(i), *forget, *act(g)]
-            late = [*_peeped(z[s, 2], p_o, new, work), partial(np.copyto, o, z[s, 2]), *gate(o)]
-        return [
-            partial(np.matmul, recurrent, layer.h[s], sums),
-            partial(np.add, layer.by_gate(sums), layer.by_gate(projected), z[s, :4]),
-            *early,
-            partial(np.multiply, gates[s, :2], gates[s, 3:], terms),
-            partial(np.add, *terms, new),
-            *layer.kept(new, c, s),
-            *late,
-            *_activated_into(output_activation, new, squashed[s]),
-            partial(np.multiply, o, squashed[s], layer.h[s + 1]),
-        ]
-
-    parts = layer.parts(5 * size)
-    factors = layer.factors(parts, 5)  # of dc in dz_i, dz_f, dz_g, of dh in dz_o and in dc
-    slope, bounded = partial(_slope, recurrent_activation, clip), partial(_slope, activation, clip)
-
-    def prepare(start: int, stop: int) -> None:
-        (i, f, o, g, c), (z_i, z_f, z_o, z_g) = (a[start:stop].swapaxes(0, 1) for a in (gates, z[:, :4]))
-        k_i, k_f, k_g, k_o, k_c = factors[: stop - start].swapaxes(0, 1)
-        new, s = gates[start + 1 : stop + 1, 4], squashed[start:stop]
-        np.multiply(slope(z_i, i), g - c if input_forget else g, k_i)
-        k_f[...] = 0 if input_forget else slope(z_f, f) * c
-        np.multiply(bounded(z_g, g), i, k_g)
-        np.multiply(slope(z_o, o), s, k_o)
-        np.multiply(_slope(output_activation, None, new, s), o, k_c)
-        layer.cleared(factors, start, stop)
-        if layer.skip is not None:
-            np.copyto(f, 1, where=layer.skip[start:stop])
-
-    dz, d_c = layer.rows_record(4), layer.gates(1)[0]
-
-    def backward(s: int, place: int, after: Array, before: Array) -> list[Step]:
-        d_i, d_f, _, d_o = by_gate = layer.by_gate(dz[s])
-        k = factors[place]
-        return [
-            partial(np.multiply, after, k[3], d_o),
-            partial(np.multiply, after, k[4], work),
-            partial(np.add, d_c, work, d_c),
-            *_peeped(d_c, p_o, d_o, work),
-            partial(np.multiply, d_c, k[:3], by_gate[:3]),
-            partial(np.multiply, d_c, gates[s, 1], d_c),
-            *_peeped(d_c, p_i, d_i, work),
-            *_peeped(d_c, p_f, d_f, work),
-            partial(np.matmul, layer.r, dz[s], before),
-        ]
-
-    def peepholes(made: Array) -> None:
-        """Sums of dz_i c, dz_o c', dz_f c."""
-        for place, (row, c) in enumerate(((0, gates[:-1, 4]), (3, gates[1:, 4]), (1, gates[:-1, 4]))):
-            of_gate = dz[:, :, row * size : (row + 1) * size]
-            np.einsum("tdhn,tdhn->dh", of_gate, c, out=made[:, place * size : (place + 1) * size])
-
-    dx, dw, dr, dbias, dh0, dc0, dp = out
-    stacked, left = layer.by_row(dz, [slice(None)]), layer.by_row(layer.h[:-1], [slice(None)])
-    steps = [
-        *layer.initial(c0, gates[0, 4]),
-        *layer.forwards(layer.transposed(w, order), layer.biases(bias, order), h0, forward),
-        *layer.initial(dc, d_c),
-        *layer.backwards(dy, dh, zero_masked, parts, prepare, backward, dh0),
-        *layer.final(d_c, dc0),
-        *stacked.steps,
-        *layer.of_input(w, stacked.array, dx, dw),
-        *left.steps,
-        *layer.products(left.array, stacked.array.swapaxes(1, 2), dr),
-        *layer.stored(dbias, partial(np.add.reduce, stacked.array, 2, None)),
-        *layer.stored(dp, peepholes),
-    ]
-    return [*layer.prologue, *steps]
 
 
 @kernel
@@ -354,12 +236,14 @@ class Stacked:
 class Backward(Layer):
     """A recurrent layer's forward pass with everything kept, the loop back, and the products over all steps."""
 
-    def __init__(self, x: Array, r: Array, mask: Array | None, direction: str, scratch: Scratch):
+    def __init__(
+        self, x: Array, r: Array, mask: Array | None, direction: str, scratch: Scratch, h: Array | None = None
+    ) -> None:  # fmt: skip
         super().__init__(x, r, mask, direction, scratch)
-        self.h = self._scratch((self.length + 1, *self._state), self.dtype)  # before each step, and after the last
-        self._start: list[Step] = []
-        self._given = self._x_to_compute(self._start)
-        self.keep, self.skip = self._masks(self._start)
+        # before each step, and after the last
+        self.h = scratch((self.length + 1, *self._state), self.dtype) if h is None else h
+        self._given = self._x_to_compute(self.prologue)
+        self.keep, self.skip = self._masks(self.prologue)
         self.r = self._computed(r)
 
     @property
@@ -389,7 +273,7 @@ class Backward(Layer):
 
     def forwards(self, weights: Array, biases: Biases, h0: Array | None, cell: Cell) -> list[Step]:
         """The loop forward, which fills h."""
-        steps = [*self._start, *self.initial(h0, self.h[0])]
+        steps = self.initial(h0, self.h[0])
         parts = self.parts(weights.shape[1])
         products = self._scratch((self.longest(parts), self.directions, weights.shape[1], self.batch), self.dtype)
         for start, stop in parts:

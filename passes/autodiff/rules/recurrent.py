@@ -1,165 +1,27 @@
 """Gradients of recurrent layers: ops of their own, which go back through time.
 
-Each layer is written once more as a scan over elementary ops.  The gradients of the gradient ops are those of the
-scan's gradients; so are those of activations which the gradient ops do not know.
+`ir/recurrence.py` has each layer once more as a scan over elementary ops.  The gradients of the gradient ops are those
+of the scan's gradients; so are those of activations which the gradient ops do not know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
+from ....errors import UnsupportedError
 from ....ir.attributes import Activation
 from ....ir.builder import Builder
 from ....ir.graph import Var
 from ....ir.op import lookup
-from ....ir.ops.control import control_node, trace
 from ....ir.ops.recurrent import DIFFERENTIABLE
-from ..emit import dim, full_like, through, vector, zero
+from ....ir.recurrence import FORMS
+from ..emit import full_like, through
 from . import Gradients, rule
 
 Some = list["Var | None"]
-Step = Callable[[Builder, Var, list[Var], list[Var]], list[Var]]  # (x W + b, states, weights) -> states; h is the first
 MASK = 4  # the place of the mask among the operands
-
-
-# ---- the layers as scans -------------------------------------------------------------------------------------
-
-
-def _lstm(
-    b: Builder, x: Var, w: Var, r: Var, bias: Var | None, mask: Var | None, h0: Var | None, c0: Var | None,
-    peephole: Var | None, *, activation: Activation, recurrent_activation: Activation, output_activation: Activation,
-    clip: float | None, input_forget: bool, **how: Any,
-) -> list[Var]:  # fmt: skip
-    """c' = f c + i act(g), h' = o oa(c'); peepholes p c go into i and f, p c' into o."""
-
-    def step(b: Builder, z: Var, state: list[Var], weights: list[Var]) -> list[Var]:
-        (h, c), (kernel, *peepholes) = state, weights
-        i, f, g, o = _parts(b, b.add(z, b.matmul(h, kernel)), 4)
-        p_i, p_o, p_f = _parts(b, peepholes[0], 3) if peepholes else (None, None, None)
-
-        def gate(v: Var, weight: Var | None, c: Var) -> Var:
-            return _activated(b, v if weight is None else b.add(v, b.mul(weight, c)), recurrent_activation, clip)
-
-        i = gate(i, p_i, c)
-        f = b.affine(i, alpha=-1.0, beta=1.0) if input_forget else gate(f, p_f, c)
-        new = b.add(b.mul(f, c), b.mul(i, _activated(b, g, activation, clip)))
-        return [b.mul(gate(o, p_o, new), b.activation(new, output_activation)), new]
-
-    return _scanned(b, step, x, w, bias, mask, [h0, c0], [r, peephole], **how)
-
-
-def _gru(
-    b: Builder, x: Var, w: Var, r: Var, bias: Var | None, mask: Var | None, h0: Var | None,
-    *, activation: Activation, recurrent_activation: Activation, reset_after: bool, clip: float | None, **how: Any,
-) -> list[Var]:  # fmt: skip
-    """h' = z h + (1 - z) n, the second bias being that of the product with h."""
-
-    def step(b: Builder, given: Var, state: list[Var], weights: list[Var]) -> list[Var]:
-        (h,), (kernel, *biases) = state, weights
-        of_x, kernels = _parts(b, given, 3), _parts(b, kernel, 3)
-        added: Sequence[Var | None] = _parts(b, biases[0], 3) if biases else (None, None, None)
-
-        def product(v: Var, k: int) -> Var:
-            made = b.matmul(v, kernels[k])
-            return made if added[k] is None else b.add(made, added[k])  # type: ignore[no-any-return]
-
-        z, reset = (_activated(b, b.add(of_x[k], product(h, k)), recurrent_activation, clip) for k in (0, 1))
-        inner = b.mul(reset, product(h, 2)) if reset_after else product(b.mul(reset, h), 2)
-        n = _activated(b, b.add(of_x[2], inner), activation, clip)
-        return [b.add(n, b.mul(z, b.sub(h, n)))]
-
-    both = (None, None) if bias is None else (b.gather(bias, np.int64(0), axis=1), b.gather(bias, np.int64(1), axis=1))
-    return _scanned(b, step, x, w, both[0], mask, [h0], [r, both[1]], **how)
-
-
-def _rnn(
-    b: Builder, x: Var, w: Var, r: Var, bias: Var | None, mask: Var | None, h0: Var | None,
-    *, activation: Activation, clip: float | None, **how: Any,
-) -> list[Var]:  # fmt: skip
-    """h' = activation(x W + b + h R)."""
-
-    def step(b: Builder, z: Var, state: list[Var], weights: list[Var]) -> list[Var]:
-        return [_activated(b, b.add(z, b.matmul(state[0], weights[0])), activation, clip)]
-
-    return _scanned(b, step, x, w, bias, mask, [h0], [r], **how)
-
-
-def _parts(b: Builder, v: Var, count: int) -> Sequence[Var]:
-    """Equal parts of the last axis."""
-    size = v.shape[-1] // count
-    return b.split(v, axis=-1, sizes=(size,) * count)  # type: ignore[no-any-return]
-
-
-def _activated(b: Builder, v: Var, activation: Activation, clip: float | None) -> Var:
-    return b.activation(v if clip is None else b.clip(v, low=-clip, high=clip), activation)
-
-
-def _scanned(
-    b: Builder, step: Step, x: Var, w: Var, bias: Var | None, mask: Var | None, states: Some, weights: Some,
-    *, direction: str, zero_masked: bool,
-) -> list[Var]:  # fmt: skip
-    """The sequence (N, T, D, H) and the last states (N, D, H) of a layer; weights have the direction axis first."""
-    ways = [False, True] if direction == "bidirectional" else [direction == "reverse"]
-    start = vector(b, [dim(b, x, 0), weights[0].shape[1]])  # type: ignore[union-attr]
-    nothing = b.fill(zero(b, x), shape=start)
-    found = []
-    for d, backwards in enumerate(ways):
-
-        def of(v: Var, axis: int, d: int = d) -> Var:
-            return b.gather(v, np.int64(d), axis=axis)  # type: ignore[no-any-return]
-
-        given = b.matmul(x, of(w, 0))
-        given = given if bias is None else b.add(given, of(bias, 0))
-        first = [nothing if v is None else of(v, 1) for v in states]
-        captured = [of(v, 0) for v in weights if v is not None]
-        found.append(_one_way(b, step, given, mask, first, captured, nothing, backwards, zero_masked))
-    axes = (2, *(1 for _ in states))
-    return [b.concat(*(b.unsqueeze(v, axes=(a,)) for v in each), axis=a) for a, each in zip(axes, zip(*found))]
-
-
-def _one_way(
-    b: Builder, step: Step, given: Var, mask: Var | None, states: list[Var], weights: list[Var], nothing: Var,
-    backwards: bool, zero_masked: bool,
-) -> list[Var]:  # fmt: skip
-    """The sequence and the last states of one direction; given: x W + b (N, T, G H).
-
-    Where there is a mask, what the sequence shows is carried along: it is not the state before the first step.
-    """
-    count = len(states)
-    carried = [*states, *([] if mask is None else [nothing])]
-    slices = [given, *([] if mask is None else [mask])]
-
-    def body(b: Builder, *values: Var) -> list[Var]:
-        old, z, rest = list(values[:count]), values[len(carried)], list(values[len(carried) + len(slices) :])
-        new = step(b, z, old, rest)
-        if mask is None:
-            return [*new, b.identity(new[0])]
-        keep = b.unsqueeze(values[len(carried) + 1], axes=(1,))
-        shown = b.where(keep, new[0], zero(b, new[0]) if zero_masked else values[count])
-        return [*(b.where(keep, a, before) for a, before in zip(new, old)), shown, b.identity(shown)]
-
-    graph = trace("step", body, [(f"x{i}", t) for i, t in enumerate(_types(carried, slices, weights))], b.source)
-    attrs = {
-        "carried": len(carried), "scanned": len(slices), "input_axes": (1,) * len(slices),
-        "input_reverse": (int(backwards),) * len(slices), "output_axes": (1,), "output_reverse": (int(backwards),),
-    }  # fmt: skip
-    made = control_node(b, "scan", [*carried, *slices, *weights], attrs, {"body": graph}).outputs
-    return [made[-1], *made[:count]]
-
-
-def _types(carried: list[Var], slices: list[Var], weights: list[Var]) -> list[Any]:
-    """The types of the body's inputs: slices have no axis of time."""
-    steps = [v.tensor.with_(shape=(v.shape[0], *v.shape[2:])) for v in slices]
-    return [*(v.type for v in carried), *steps, *(v.type for v in weights)]
-
-
-# ---- the rules -----------------------------------------------------------------------------------------------
-
-FORMS: dict[str, Callable[..., list[Var]]] = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}
 
 
 def _first(name: str, b: Builder, *given: Any, **attrs: Any) -> Gradients:
@@ -188,6 +50,17 @@ def _second(name: str, b: Builder, *given: Any, out: Sequence[Var], **attrs: Any
     return through(b, first, operands, above)
 
 
+def _recorded(name: str, b: Builder, *given: Any, out: Sequence[Var], **attrs: Any) -> Gradients:
+    """By the gradient op, which reads the record; nothing else may."""
+    *operands, above = given
+    if above[-1] is not None:
+        raise UnsupportedError(f"the record of {name} has no gradient", hint=f"it is for {name}_grad alone")
+    found: Some = list(getattr(b, f"{name}_grad")(*operands, *above[:-1], out[-1], **attrs))
+    found.insert(MASK, None)
+    return [v and g for v, g in zip(operands, found)]
+
+
+rule(partial(_recorded, "lstm"), "lstm_record", ("out", *lookup("lstm").attributes))
 for _name in FORMS:
     rule(partial(_first, _name), _name, tuple(lookup(_name).attributes))
     rule(partial(_second, _name), f"{_name}_grad", ("out", *lookup(_name).attributes))
