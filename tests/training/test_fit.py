@@ -439,6 +439,49 @@ def test_training_mode_in_a_call_is_kept(keras: Any, tmp_path: Path) -> None:
     assert set(np.unique(first)) == {0.0, np.float32(1 / 0.6)}
 
 
+def test_a_functional_model_trains_in_training_mode(keras: Any) -> None:
+    """Keras writes training=False into every call of a layer; in training all layers, inner ones too, get True."""
+    k = keras.layers
+    x, z = keras.Input((6,)), keras.Input((5,))
+    inner = keras.Model(z, k.BatchNormalization(momentum=0.5)(k.Dense(5)(z)))
+    y = k.BatchNormalization(momentum=0.5)(k.Dense(5)(x))
+    model = keras.Model(x, k.Dense(1)(inner(k.BatchNormalization(momentum=0.5)(y, training=False), training=False)))
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    own = tenun.load_model(model)
+    rows = data(32)[0]
+    for _ in range(3):
+        np.testing.assert_allclose(own.train_on_batch(rows, rows[:, :1]), model.train_on_batch(rows, rows[:, :1]), 1e-4)
+    want = model.evaluate(rows, rows[:, :1], verbose=0)
+    np.testing.assert_allclose(own.evaluate(rows, rows[:, :1], verbose=0), want, 1e-4)
+    for got, want in zip(own.get_weights(), model.get_weights()):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [".keras", "live"])
+def test_dropout_of_a_keras_model(keras: Any, tmp_path: Path, kind: str) -> None:
+    """It draws in training, and its generator goes on where Keras' stands."""
+    k = keras.layers
+    x = keras.Input((7, 200))
+    y = k.LSTM(3, dropout=0.2, recurrent_dropout=0.3, seed=5, name="lstm")(k.Dropout(0.4, seed=3, name="drop")(x))
+    model = keras.Model(x, y)
+    model(np.ones((2, 7, 200), np.float32), training=True)
+    model.compile("sgd", "mse")
+    model.save(tmp_path / "drop.keras")
+    own = tenun.load_model(model if kind == "live" else tmp_path / "drop.keras")
+    declared = [p for found in own.declared().lowering.parameters.values() for p in found]
+    states = {p.name: p.numpy() for p in declared if p.weight.kept}
+    assert {n: s[0] for n, s in states.items()} == {
+        "drop/seed_generator.seed_generator_state": 3, "lstm/seed_generator.seed_generator_state": 5,
+    }  # fmt: skip
+    cells = {"drop": model.get_layer("drop"), "lstm": model.get_layer("lstm").cell}
+    for name, owner in cells.items():
+        want = owner.seed_generator.state.numpy()
+        np.testing.assert_array_equal(states[f"{name}/seed_generator.seed_generator_state"], want)
+    rows = np.random.default_rng(0).normal(size=(16, 7, 200)).astype(np.float32)
+    losses = [own.train_on_batch(rows, np.zeros((16, 3), np.float32)) for _ in range(2)]
+    assert losses[0] != pytest.approx(own.evaluate(rows, np.zeros((16, 3)), verbose=0), rel=1e-3)
+
+
 # ---- errors -----------------------------------------------------------------------------------------------------
 
 

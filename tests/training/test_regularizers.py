@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -108,3 +109,76 @@ def test_refused() -> None:
         var = b.input(f"x{len(shape)}", Tensor(dtype("float32"), shape))
         with pytest.raises(ShapeError, match="OrthogonalRegularizer"):
             regularizers.OrthogonalRegularizer()(b, var)
+
+
+# ---- of outputs, in the loss ------------------------------------------------------------------------------------
+
+
+def distributed(k: Any, penalty: Any, *around: Any) -> Any:
+    """A model with a regularised output, once for each step."""
+    inner = k.Sequential([k.Input((4,)), k.layers.Dense(3, activation="tanh", activity_regularizer=penalty)])
+    layer = k.layers.TimeDistributed(inner)
+    return k.layers.TimeDistributed(k.Sequential([k.Input((5, 4)), layer])) if around else layer
+
+
+OUTPUTS: dict[str, tuple[Callable[[Any], Any], tuple[int | None, ...]]] = {
+    "both directions": (lambda k: k.layers.Bidirectional(k.layers.LSTM(3, activity_regularizer="l2")), (5, 4)),
+    "sequences": (
+        lambda k: k.layers.Bidirectional(
+            k.layers.GRU(3, return_sequences=True, activity_regularizer=k.regularizers.L1(0.2)),
+            backward_layer=k.layers.RNN(k.layers.GRUCell(3), return_sequences=True, go_backwards=True),
+            activity_regularizer="l2", merge_mode="mul",
+        ),
+        (None, 4),
+    ),
+    "in training two ops": (
+        lambda k: k.layers.Bidirectional(
+            k.layers.LSTM(3, dropout=1e-9, activity_regularizer=k.regularizers.OrthogonalRegularizer(0.3, "columns"))
+        ),
+        (5, 4),
+    ),
+    "of RNN": (lambda k: k.layers.RNN(k.layers.LSTMCell(3), activity_regularizer="l1"), (5, 4)),
+    "of the layer at each step": (
+        lambda k: k.layers.TimeDistributed(k.layers.Dense(3, activity_regularizer="l2")), (5, 4)
+    ),
+    "at each step": (lambda k: distributed(k, k.regularizers.L1L2(0.1, 0.2)), (5, 4)),
+    "at unknown steps": (lambda k: distributed(k, "l2"), (None, 4)),
+    "at steps of steps": (lambda k: distributed(k, "l1", "again"), (6, 5, 4)),
+    "at each step for itself": (lambda k: distributed(k, k.regularizers.OrthogonalRegularizer(0.3, "columns")), (5, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_of_inner_layers_count(keras: Any, name: str) -> None:
+    """evaluate, and a step with its effect, on models from Keras."""
+    build, shape = OUTPUTS[name]
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.Input(shape), build(keras)])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    own = tenun.load_model(model)
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(8, *(d or 7 for d in shape))).astype(np.float32)
+    y = rng.normal(size=model(x).shape).astype(np.float32)
+    plain = float(np.mean((np.asarray(model(x)) - y) ** 2))
+    before = model.evaluate(x, y, verbose=0, batch_size=8)
+    assert (before > plain + 1e-4) == (name != "of the layer at each step")
+    np.testing.assert_allclose(own.evaluate(x, y, verbose=0, batch_size=8), before, rtol=1e-5)
+    np.testing.assert_allclose(own.train_on_batch(x, y), model.train_on_batch(x, y), rtol=1e-5)
+    for got, want in zip(own.get_weights(), model.get_weights()):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_outputs_that_cannot_be_had(keras: Any) -> None:
+    """Those of cells at each step: refused where there is a loss; steps of unknown number that do not add up."""
+    models = {
+        "cell": keras.layers.RNN(keras.layers.GRUCell(3, activity_regularizer="l2", name="mine")),
+        "steps": distributed(keras, keras.regularizers.OrthogonalRegularizer(mode="columns")),
+    }
+    words = {"cell": "'mine'.*activity_regularizer", "steps": "activity_regularizer.*TimeDistributed"}
+    for name, layer in models.items():
+        own = tenun.load_model(keras.Sequential([keras.Input((None, 4)), layer]))
+        own.compile("sgd", "mse")
+        x = np.zeros((2, 5, 4), np.float32)
+        y = own.predict(x, verbose=0)
+        with pytest.raises(UnsupportedError, match=f"(?s){words[name]}"):
+            own.evaluate(x, y, verbose=0)

@@ -14,21 +14,21 @@ from .trajectories import CASES, FIRST, HEAVY, largest, run
 @pytest.mark.parametrize("name", CASES)
 def test_first_steps(keras: Any, name: str) -> None:
     ours, theirs = run(keras, CASES[name], FIRST)
-    assert largest(ours, theirs) < 1e-5, list(zip(ours, theirs))
+    assert largest(ours, theirs) < CASES[name].first, list(zip(ours, theirs))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HEAVY)
 def test_first_steps_of_heavy_models(keras: Any, name: str) -> None:
     ours, theirs = run(keras, HEAVY[name], FIRST)
-    assert largest(ours, theirs) < 1e-5, list(zip(ours, theirs))
+    assert largest(ours[:4], theirs[:4]) < 1e-5 and largest(ours, theirs) < HEAVY[name].first, list(zip(ours, theirs))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_long_runs(keras: Any, name: str) -> None:
     ours, theirs = run(keras, CASES[name], 200)
-    assert largest(ours, theirs) < 1e-2, list(zip(ours, theirs))
+    assert largest(ours, theirs) < CASES[name].long, list(zip(ours, theirs))
 
 
 @pytest.mark.slow
