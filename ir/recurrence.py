@@ -37,8 +37,9 @@ NOTHING = Dropped()
 
 def _lstm(
     b: Builder, x: Var, w: Var, r: Var, bias: Var | None, mask: Var | None, h0: Var | None, c0: Var | None,
-    peephole: Var | None = None, *, activation: Activation, recurrent_activation: Activation, output_activation: Activation,
-    clip: float | None = None, input_forget: bool = False, dropped: Dropped = NOTHING, **how: Any,
+    peephole: Var | None = None, *, activation: Activation, recurrent_activation: Activation,
+    output_activation: Activation, clip: float | None = None, input_forget: bool = False,
+    dropped: Dropped = NOTHING, **how: Any,
 ) -> list[Var]:  # fmt: skip
     """c' = f c + i act(g), h' = o oa(c'); peepholes p c go into i and f, p c' into o."""
 

@@ -99,6 +99,8 @@ class Functional(Layer):
                 if each is None:
                     raise LoadError(f"the model calls a layer {call.layer!r} that it does not have")
                 x, more = arguments(each, call)
+                if w.training:  # of all layers, whatever the calls say: Keras writes training=False where nobody did
+                    more.pop("training", None)
                 y = w.call(each, _look_up(x, values), **_look_up(more, values))
                 for index, value in enumerate(flatten(y)):
                     values[Ref(call.layer, number, index)] = value

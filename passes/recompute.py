@@ -32,6 +32,7 @@ from .memory import ALIGN, Life, aligned, plan_memory
 KEPT = 8  # an operand of less than a KEPTth of the bytes that are saved is kept rather than made again
 LONGEST = 64  # nodes copied for one value
 NEAR = 32  # a near goal takes this part of the peak away
+SMALL = 1000  # buffers of less than this part of the peak are not worth the search
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class _Schedule:
 AGAIN, LATER = "again", "later"
 
 
-@dataclass
+@dataclass(eq=False)
 class _Recipe:
     """How to have values again at a step.
 
@@ -190,6 +191,7 @@ class _Cook:
 
     def __init__(self, schedule: _Schedule, family: _Family, recipe: _Recipe) -> None:
         self.schedule, self.family, self.recipe = schedule, family, recipe
+        self.refused: set[Var] = set()  # copying these does not help: tried once, as all ways through a graph are many
 
     def run(self) -> _Recipe | None:
         """The recipe; None where there is none that saves anything."""
@@ -234,6 +236,8 @@ class _Cook:
         """Compute a copy that is there already earlier."""
         node = twin.producer
         assert node is not None
+        if node in self.recipe.moved:
+            return
         for operand in node.inputs:
             if operand is None or operand.constant is not None:
                 continue
@@ -243,27 +247,29 @@ class _Cook:
                 if operand not in self.family:
                     raise _ImpossibleError
                 self._move(operand)
-        if node not in self.recipe.moved:
-            self.recipe.moved[node] = None
-            self.recipe.cost += _elements(node)
+        self.recipe.moved[node] = None
+        self.recipe.cost += _elements(node)
 
     def _have(self, var: Var) -> None:
         """Make a value again, or let it live up to the step: what leaves more bytes at the peak, copies if in doubt."""
         recipe, size = self.recipe, self._size_kept(var)
-        if size is not None and size * KEPT <= aligned(recipe.life.buffer.size):
+        if size is None:
+            self._copy(var)
+        elif size * KEPT <= aligned(recipe.life.buffer.size) or not self._copy_saves(var, size):
             self._keep(var, size)
-            return
-        before = recipe.snapshot()
+
+    def _copy_saves(self, var: Var, size: int) -> bool:
+        """Copy a value, if that takes no more than `size` bytes at the peak."""
+        before = self.recipe.snapshot()
         try:
             self._copy(var)
-            done = size is None or recipe.saved >= before["saved"] - size
+            if self.recipe.saved >= before["saved"] - size:
+                return True
         except _ImpossibleError:
-            if size is None:
-                raise
-            done = False
-        if not done and size is not None:
-            recipe.__dict__.update(before)
-            self._keep(var, size)
+            pass
+        self.refused.add(var)
+        self.recipe.__dict__.update(before)
+        return False
 
     def _size_kept(self, var: Var) -> int | None:
         """The bytes at the peak that it takes to keep a value until the step; None where it cannot be kept."""
@@ -282,7 +288,7 @@ class _Cook:
     def _copy(self, var: Var) -> None:
         """Make a value again, and what that takes."""
         node, recipe = var.producer, self.recipe
-        if not _is_pure(node) or len(recipe.made) >= LONGEST:
+        if not _is_pure(node) or len(recipe.made) >= LONGEST or var in self.refused:
             raise _ImpossibleError
         assert node is not None
         for operand in node.inputs:
@@ -337,7 +343,7 @@ class _Family:
 
 
 def _independent(schedule: _Schedule, recipes: Sequence[_Recipe], bytes_wanted: int) -> list[_Recipe]:
-    """The first recipes that save so many bytes together, and of which none needs what another one drops or moves."""
+    """The cheapest recipes that save so many bytes together; none needs what another one drops or moves."""
     chosen: list[_Recipe] = []
     gone: set[int] = set()  # buffers dropped, or computed later
     needed: set[int] = set()
@@ -346,6 +352,8 @@ def _independent(schedule: _Schedule, recipes: Sequence[_Recipe], bytes_wanted: 
     for recipe in recipes:
         own_gone, own_nodes, own_readers = recipe.gone(schedule), recipe.nodes, set(recipe.readers(schedule))
         pairs = ((own_gone, needed), (gone, recipe.needed), (own_nodes, nodes | readers), (nodes, own_readers))
+        if chosen and recipe.price[0] > 2 * chosen[0].price[0]:
+            break
         if any(a & b for a, b in pairs):
             continue
         chosen.append(recipe)
@@ -400,6 +408,8 @@ class _Search:
         Several at once where they have nothing to do with each other, as to look at the whole graph takes time.
         """
         recipes = sorted(self._recipes(), key=lambda r: r.price)
+        if not recipes:
+            return False
         first = _independent(self.schedule, recipes, self.schedule.amount - target)
         return any(self._try(some, target) for some in [first, *([r] for r in recipes if [r] != first)])
 
@@ -420,7 +430,8 @@ class _Search:
         """Ways to drop a buffer at the peak."""
         schedule, peak = self.schedule, self.schedule.peak
         for life in schedule.lives:
-            if not life.buffer.first < peak < life.buffer.last:
+            small = aligned(life.buffer.size) * SMALL < schedule.amount
+            if small or not life.buffer.first < peak < life.buffer.last:
                 continue
             steps = {v: schedule.reads(v) for v in life.values if schedule.made(v) <= peak}
             if any(peak in reads or schedule.made(v) == peak for v, reads in steps.items()):
@@ -446,7 +457,9 @@ class _Search:
             if recipe.made.get(node) == AGAIN:
                 undo.append(self._copy(node, inputs, reader, now))
                 continue
-            undo += [partial(graph.set_inputs, node, node.inputs), partial(graph.move, node, node._next)]
+            following = node._next
+            assert following is not None  # the reader at least
+            undo += [partial(graph.set_inputs, node, node.inputs), partial(graph.move, node, following)]
             graph.set_inputs(node, inputs)
             graph.move(node, before=reader)
         for node, inputs in late:

@@ -36,8 +36,9 @@ LAYERS: dict[str, set[str]] = {
     "demo": {"errors", "files", "ir", "passes", "debug", "executable", "api"},
     "cli_inputs": {"errors", "ir"},
     "cli_results": {"errors", "files"},
+    "cli_train": {"errors", "api", "training"},
     "cli": {"errors", "files", "ir", "passes", "backends", "debug", "executable", "api", "demo", "__version__"}
-    | {"cli_inputs", "cli_results"},
+    | {"cli_inputs", "cli_results", "cli_train"},
     "__main__": {"cli"},
     "__init__": {"api", "executable", "ir", "errors", "layers", "training", "value", "estimators"},
 }

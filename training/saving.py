@@ -12,6 +12,8 @@ from ..errors import LoadError, RunError, UnsupportedError
 from ..frontends.keras import archive, stores, writer
 from ..frontends.keras.reader import Loaded, read_model
 from ..layers import Layer, Parameter
+from .losses import LOSSES
+from .metrics import METRICS
 from .model import Model
 from .objects import serialized
 
@@ -82,6 +84,8 @@ def in_our_order(given: Sequence[Array], model: Model, names: Sequence[str]) -> 
         return sorted(order, key=place)
 
     found = [tuple(np.shape(g)) for g in given]
+    if len(found) <= 2 < len(names) and not any(found):  # compiled, never trained: there are no slots yet
+        return [*given, *[None] * (len(names) - len(given))]
     for order in (list(names), without, interleaved(names), interleaved(without)):
         if found == [first[n].shape for n in order]:
             values = dict(zip(order, given))
@@ -121,9 +125,21 @@ def save_model(model: Model, path: str | Path, overwrite: bool = True, include_o
 def compile_config(model: Model) -> dict[str, Any]:
     """The arguments of `compile` as Keras writes them."""
     settings = model.compiled()
-    told = {name: serialized(getattr(settings, name)) for name in ARGUMENTS}
+    told = {name: serialized(_object(name, getattr(settings, name))) for name in ARGUMENTS}
     fixed = {"run_eagerly": False, "steps_per_execution": 1, "jit_compile": False}
     return {"optimizer": serialized(settings.optimizer), **told, **fixed}
+
+
+def _object(argument: str, value: Any) -> Any:
+    """Losses and metrics that a file gave as dicts, as objects: Keras 2 did not say where their classes are."""
+    table: Any = {"loss": LOSSES, "metrics": METRICS, "weighted_metrics": METRICS}.get(argument)
+    if isinstance(value, (list, tuple)):
+        return [_object(argument, v) for v in value]
+    if not isinstance(value, Mapping) or table is None:
+        return value
+    if "class_name" not in value:
+        return {k: _object(argument, v) for k, v in value.items()}
+    return table.get(value) if value["class_name"] in table.names else value
 
 
 def _values(model: Model) -> Any:

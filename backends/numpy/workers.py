@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 
@@ -129,7 +130,7 @@ def cuts(length: int, flops: int, most: int = MOST, unit: int = 1) -> list[slice
     count = max(1, min(most, units, flops // LEAST_FLOPS))
     count -= count % 2 if count > 1 else 0  # an even number for two threads
     ends = [min(length, unit * (units * i // count)) for i in range(count + 1)]
-    return [slice(*pair) for pair in zip(ends, ends[1:])]
+    return [slice(*pair) for pair in pairwise(ends)]
 
 
 def together(branches: Branches) -> list[Step]:

@@ -209,10 +209,11 @@ def _live(layer: Layer, live: Any) -> Iterator[tuple[Layer, Any]]:
     """Every layer with the Keras object that it describes."""
     yield layer, live
     for attribute, child in layer.children():
-        there = getattr(live, attribute, None)
         if isinstance(child, Layer):
-            yield from _live(child, there)
+            owner = getattr(live, layer.store_path) if layer.store_path else live
+            yield from _live(child, getattr(owner, attribute, None))
             continue
+        there = getattr(live, attribute, None)
         by_name = {getattr(each, "name", None): each for each in there or ()}
         for i, each in enumerate(child):
             match = by_name[each.name] if each.name in by_name else (there or [])[i]
@@ -225,7 +226,7 @@ def _variables(live: Any) -> list[Any]:
     if hasattr(live, "save_own_variables"):
         live.save_own_variables(own)
         return [own[key] for key in sorted(own, key=lambda k: (len(k), k))]
-    return list(live.weights)
+    return list(live.weights) if hasattr(live, "weights") else [live.state]  # a SeedGenerator has its state alone
 
 
 def _live_entry(variable: Any) -> Entry:

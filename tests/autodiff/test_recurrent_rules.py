@@ -109,6 +109,14 @@ def test_every_activation(name: str, clip: float | None) -> None:
     check("rnn", operands("rnn", mask="mask"), activation=activation, clip=clip)
 
 
+@pytest.mark.parametrize("direction, mask", product(DIRECTIONS, MASKS))
+def test_lstm_with_a_record(direction: str, mask: str) -> None:
+    """First and second derivatives of the recording op, which go by the record where they can."""
+    given, how = operands("lstm", direction, mask=mask), {"direction": direction, "zero_masked": mask == "zero"}
+    check("lstm_record", given, unused=(3,), **how)
+    check_second("lstm_record", given, **how)
+
+
 def test_derivatives_are_those_declared() -> None:
     assert set(DERIVATIVES) == DIFFERENTIABLE
     assert DIFFERENTIABLE - {"linear"} <= {n for n, op in OPS.items() if op.has("activation")}

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from tenun.api import compile, load
-from tenun.ir import Tensor
+from tenun.errors import UnsupportedError
+from tenun.ir import Builder, Graph, Tensor, dtype
+from tenun.layers.operations import Operation
 
 from .oracle import check, data, randomise, same, saved
 
@@ -298,3 +300,27 @@ def test_custom_objects(keras: Any, tmp_path: Path) -> None:
     }
     for source in (saved(built, tmp_path), built):
         same(keras, compile(load(source, custom_objects=objects))(value), built(value))
+
+
+@pytest.mark.parametrize("kind", [".keras", "live"])
+def test_reductions_with_all_their_keys(keras: Any, tmp_path: Path, kind: str) -> None:
+    """`initial`, which Keras writes as None where nobody gives it, and `dtype`."""
+    ops = keras.ops
+    x, n = keras.Input((5, 3)), keras.Input((4,), dtype="int32")
+    outputs = [
+        ops.max(x, axis=1), ops.max(x, axis=(1, 2), keepdims=True, initial=0.7), ops.min(x, axis=-1, initial=-0.2),
+        ops.max(n, axis=1, initial=2), ops.min(n, axis=1), ops.prod(n, axis=1), ops.prod(x, axis=1, dtype="float32"),
+        ops.any(x, axis=1), ops.all(n, axis=1), ops.mean(x, axis=2), ops.sum(x, axis=2), ops.var(x, axis=2),
+    ]  # fmt: skip
+    model = keras.Model([x, n], outputs)
+    rng = np.random.default_rng(0)
+    given = [rng.normal(size=(4, 5, 3)).astype("float32"), rng.integers(-3, 4, (4, 4)).astype("int32")]
+    source = model if kind == "live" else saved(model, tmp_path, kind)
+    same(keras, compile(source)(*given), model(given))
+
+
+def test_a_reduction_refuses_what_it_does_not_have() -> None:
+    b = Builder(Graph("ops"))
+    x = b.input("x", Tensor(dtype("float32"), (2, 3)))
+    with pytest.raises(UnsupportedError, match=r"keras.ops.Sum .*initial=2"):
+        Operation("Sum", {"axis": 1, "initial": 2}).lower(b, [x], None)  # type: ignore[arg-type]

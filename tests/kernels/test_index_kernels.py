@@ -181,3 +181,16 @@ def test_scatter_rows_in_blocks():
         updates, places = random(rows, width), random(rows, dtype=np.int64, low=0, high=1)
         expected = np.stack([updates[places == i].sum(0, dtype=float) for i in range(2)])
         np.testing.assert_allclose(run("scatter_rows", updates, places, size=2), expected, rtol=1e-4, atol=0.05)
+
+
+@pytest.mark.parametrize("most", [1, 3, 50, 600, 5000])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_scatter_rows_in_turns(most, dtype):
+    """Long rows: places used once, often, or (half of the rows) one place by far the most."""
+    rng = np.random.default_rng(most)
+    updates, places = rng.normal(size=(900, 80)).astype(dtype), rng.integers(0, most, 900)
+    for chosen in (places, np.where(rng.random(900) < 0.5, 0, places)):
+        expected = np.zeros((5001, 80))
+        np.add.at(expected, chosen, updates.astype(np.float64))
+        got = run("scatter_rows", updates, chosen, size=5001)
+        np.testing.assert_allclose(got, expected, rtol=2e-3 if dtype == "float16" else 1e-4, atol=1e-4)

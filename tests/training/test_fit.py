@@ -459,7 +459,7 @@ def test_a_functional_model_trains_in_training_mode(keras: Any) -> None:
 
 @pytest.mark.parametrize("kind", [".keras", "live"])
 def test_dropout_of_a_keras_model(keras: Any, tmp_path: Path, kind: str) -> None:
-    """It draws in training, and its generator goes on where Keras' stands."""
+    """It draws in training; a live model's generators go on where Keras' stand, files do not hold them."""
     k = keras.layers
     x = keras.Input((7, 200))
     y = k.LSTM(3, dropout=0.2, recurrent_dropout=0.3, seed=5, name="lstm")(k.Dropout(0.4, seed=3, name="drop")(x))
@@ -470,12 +470,9 @@ def test_dropout_of_a_keras_model(keras: Any, tmp_path: Path, kind: str) -> None
     own = tenun.load_model(model if kind == "live" else tmp_path / "drop.keras")
     declared = [p for found in own.declared().lowering.parameters.values() for p in found]
     states = {p.name: p.numpy() for p in declared if p.weight.kept}
-    assert {n: s[0] for n, s in states.items()} == {
-        "drop/seed_generator.seed_generator_state": 3, "lstm/seed_generator.seed_generator_state": 5,
-    }  # fmt: skip
     cells = {"drop": model.get_layer("drop"), "lstm": model.get_layer("lstm").cell}
     for name, owner in cells.items():
-        want = owner.seed_generator.state.numpy()
+        want = owner.seed_generator.state.numpy() * (1 if kind == "live" else (1, 0))
         np.testing.assert_array_equal(states[f"{name}/seed_generator.seed_generator_state"], want)
     rows = np.random.default_rng(0).normal(size=(16, 7, 200)).astype(np.float32)
     losses = [own.train_on_batch(rows, np.zeros((16, 3), np.float32)) for _ in range(2)]

@@ -14,6 +14,8 @@ from ..registry import Array, Scratch, Step, function, is_constant, kernel
 from .rows import wide_dtype
 
 SCATTER_BLOCK = 1 << 16  # elements added at a time: their places are eight bytes each
+TURN_WIDTH, TURN_SIZE = 64, 1 << 16  # elements of a row, and of all rows, from which they are added in turns
+TURN_PLACES = 32  # of a turn: fewer are summed one by one
 PARTITION_LENGTH = 512  # of an axis from which on a partition is faster than sorting it all
 
 
@@ -137,7 +139,7 @@ def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: str, batc
 
 @kernel
 def scatter_rows(updates: Array, indices: Array, *, size: int, axis: int, out: Array, scratch: Scratch) -> list[Step]:
-    """Sums in at least float32, rows first.  np.add.at on flat arrays is several times faster than on rows."""
+    """Sums in at least float32, rows first."""
     a = axis % out.ndim
     lead, inner = updates.shape[:a], updates.shape[a + indices.ndim :]
     rows, width = indices.size, math.prod(lead) * math.prod(inner)
@@ -149,13 +151,40 @@ def scatter_rows(updates: Array, indices: Array, *, size: int, axis: int, out: A
     def add() -> None:
         ordered = np.moveaxis(updates.reshape(*lead, rows, *inner), a, 0).reshape(rows, width).astype(wide, copy=False)
         places = places_of(indices, size, "scatter_rows").reshape(rows)
-        step = max(1, SCATTER_BLOCK // max(width, 1))
-        for i in range(0, rows, step):
-            flat = places[i : i + step, None] * width + np.arange(width)
-            np.add.at(target.reshape(-1), flat.reshape(-1), ordered[i : i + step].reshape(-1))
+        in_turns = width >= TURN_WIDTH and ordered.size >= TURN_SIZE
+        (_add_in_turns if in_turns else _add_flat)(ordered, places, target)
 
     steps: list[Step] = [partial(target.fill, 0), add]
     return steps if direct else [*steps, partial(np.copyto, out, delivered, casting="unsafe")]
+
+
+def _add_flat(rows: Array, places: Array, target: Array) -> None:
+    """target[places] += rows.  np.add.at on flat arrays is several times faster than on rows."""
+    width = rows.shape[1]
+    step = max(1, SCATTER_BLOCK // max(width, 1))
+    for i in range(0, len(rows), step):
+        flat = places[i : i + step, None] * width + np.arange(width)
+        np.add.at(target.reshape(-1), flat.reshape(-1), rows[i : i + step].reshape(-1))
+
+
+def _add_in_turns(rows: Array, places: Array, target: Array) -> None:
+    """target[places] = the sums of rows, for long rows: in each turn one row of every place that has one left.
+
+    Places with most rows come first, so that a turn is a slice.  What is left of a few places is summed place by place.
+    """
+    order = np.argsort(places, kind="stable")
+    places = places[order]
+    starts = np.flatnonzero(np.concatenate(([True], places[1:] != places[:-1])))
+    counts = np.diff(starts, append=len(places))
+    by_count = np.argsort(-counts, kind="stable")
+    starts, counts = starts[by_count], counts[by_count]
+    sums, turn = rows.take(order[starts], 0), 1
+    while (left := int(np.searchsorted(-counts, -turn))) > TURN_PLACES:
+        sums[:left] += rows.take(order[starts[:left] + turn], 0)
+        turn += 1
+    for i in range(left):
+        sums[i] += rows.take(order[starts[i] + turn : starts[i] + counts[i]], 0).sum(0)
+    target[places[starts]] = sums
 
 
 @kernel

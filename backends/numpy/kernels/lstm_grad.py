@@ -74,16 +74,12 @@ def lstm_grad(
     """The formulas stand in the op's doc.  out: gradients of x, w, r, bias, h0, c0, peephole."""
     layer = Recorded(x, r, mask, peephole, record, scratch, **how)
     dx, dw, dr, dbias, dh0, dc0, dp = out
-    stacked, left = layer.by_row(layer.dz, [slice(None)]), layer.by_row(layer.h[:-1], [slice(None)])
+    layer.of_weights(w, layer.dz, dx, dw, dr, dbias)
+    layer.stored(dp, layer.of_peepholes)
     steps = [
         *(layer.forward(w, bias, h0, c0) if record is None else []),
         *layer.backward(dy, dh, dc, dh0, dc0, zero_masked),
-        *stacked.steps,
-        *layer.of_input(w, stacked.array, dx, dw),
-        *left.steps,
-        *layer.products(left.array, stacked.array.swapaxes(1, 2), dr),
-        *layer.stored(dbias, partial(np.add.reduce, stacked.array, 2, None)),
-        *layer.stored(dp, layer.of_peepholes),
+        *layer.finished(),
     ]
     return [*layer.prologue, *steps]
 
@@ -107,7 +103,7 @@ class Recorded(Backward):
         half = 0.5 if self.together else 1
         self.order = ((0, half), (1, half), (3, half), (2, 1))
         self.z = self.values if self.together else self.record(4)  # what went into the activations
-        self.recurrent, self.sums = self.transposed(r, self.order), self.rows(4)
+        self.recurrent, self.product = self.transposed(r, self.order), self.rows(4)
         self.terms, self.spare = self.gates(2), self.rows(1)
         self.p_i, self.p_o, self.p_f = self.peepholes(peephole)
         self.dz, self.d_c = self.rows_record(4), self.gates(1)[0]
@@ -127,8 +123,8 @@ class Recorded(Backward):
         values, c, new = self.values[s], self.values[s, 4], self.values[s + 1, 4]
         early, late = self._squashing(s)
         return [
-            partial(np.matmul, self.recurrent, self.h[s], self.sums),
-            partial(np.add, self.by_gate(self.sums), self.by_gate(projected), self.z[s, :4]),
+            partial(np.matmul, self.recurrent, self.h[s], self.product),
+            partial(np.add, self.by_gate(self.product), self.by_gate(projected), self.z[s, :4]),
             *early,
             partial(np.multiply, values[:2], values[3:], self.terms),
             partial(np.add, *self.terms, new),
@@ -143,12 +139,14 @@ class Recorded(Backward):
         (i, f, o, g, c), z, work = self.values[s], self.z[s], self.spare
         if self.together:
             return [partial(np.tanh, z[:4], z[:4]), *_sigmoid_of_tanh(z[:3])], []
-        forget = [partial(np.subtract, 1, i, f)] if self.input_forget else _activated(*self.gate, f)
+        forget: list[Step] = [partial(np.subtract, 1, i, f)]
+        if not self.input_forget:
+            forget = _activated(*self.gate, f)
         peeped = [*_peeped(z[0], self.p_i, c, work), *_peeped(z[1], self.p_f, c, work)]
         copied = partial(np.copyto, self.values[s, :4], z)
-        early = [*peeped, copied, *_activated(*self.gate, i), *forget, *_activated(*self.act, g)]
-        late = [*_peeped(z[2], self.p_o, self.values[s + 1, 4], work), partial(np.copyto, o, z[2])]
-        return early, [*late, *_activated(*self.gate, o)]
+        early: list[Step] = [*peeped, copied, *_activated(*self.gate, i), *forget, *_activated(*self.act, g)]
+        peeped = _peeped(z[2], self.p_o, self.values[s + 1, 4], work)
+        return early, [*peeped, partial(np.copyto, o, z[2]), *_activated(*self.gate, o)]
 
     # ---- back
 
@@ -189,9 +187,9 @@ class Recorded(Backward):
             partial(np.matmul, self.r, self.dz[s], before),
         ]
 
-    def of_peepholes(self, made: Array) -> None:
-        """made (D, 3H) = the sums of dz_i c, dz_o c', dz_f c."""
-        size, c = self.hidden, self.values[:, 4]
+    def of_peepholes(self, d: int, made: Array) -> None:
+        """made (3H,) = the sums of dz_i c, dz_o c', dz_f c of a direction."""
+        size, c = self.hidden, self.values[:, 4, d]
         for place, (row, factor) in enumerate(((0, c[:-1]), (3, c[1:]), (1, c[:-1]))):
-            of_gate = self.dz[:, :, row * size : (row + 1) * size]
-            np.einsum("tdhn,tdhn->dh", of_gate, factor, out=made[:, place * size : (place + 1) * size])
+            of_gate = self.dz[:, d, row * size : (row + 1) * size]
+            np.einsum("thn,thn->h", of_gate, factor, out=made[place * size : (place + 1) * size])

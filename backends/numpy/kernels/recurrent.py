@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..registry import Array, Scratch, Step, kernel
+from ..workers import LEAST_FLOPS
+from ..workers import together as side_by_side
 from .elementwise import activate
 from .memory import Memory, compute_dtype
 
@@ -320,12 +322,18 @@ class Layer(Memory):
 
     def projected(self, x: Array, weights: Array, biases: Biases, start: int, stop: int, out: Array) -> list[Step]:
         """out (steps, D, rows, N) = the products of some steps of x with the weights, plus biases."""
-        steps: list[Step] = []
-        for d in range(self.directions):
-            steps += self._projection(self._ordered(x, d)[:, start:stop], weights[d], out[:, d])
-        for rows, bias in biases:
-            steps.append(partial(np.add, out[:, :, rows], bias, out[:, :, rows]))
-        return steps
+
+        def steps_of(d: int) -> list[Step]:
+            steps = self._projection(self._ordered(x, d)[:, start:stop], weights[d], out[:, d])
+            for rows, bias in biases:
+                steps.append(partial(np.add, out[:, d, rows], bias[d], out[:, d, rows]))
+            return steps
+
+        return self.by_direction(steps_of, 2 * (stop - start) * self.batch * weights[0].size)
+
+    def by_direction(self, steps_of: Callable[[int], list[Step]], flops: int) -> list[Step]:
+        """The steps of each direction, side by side where each is work enough."""
+        return branched([steps_of(d) for d in range(self.directions)], flops)
 
     def _ordered(self, sequence: Array, d: int) -> Array:
         """(N, T, ...) in the order of time, or the other way around, as direction d computes it."""
@@ -368,6 +376,12 @@ class Layer(Memory):
             if not zero_masked:
                 counts = np.logical_or.accumulate(counts, axis=1)
             np.copyto(self._ordered(y[:, :, d], d), 0, where=~counts[:, :, np.newaxis])
+
+
+def branched(branches: list[list[Step]], flops: int) -> list[Step]:
+    """Branches side by side if those of one thread are work enough, else one after another."""
+    serial = [step for branch in branches for step in branch]
+    return side_by_side(branches) if flops >= LEAST_FLOPS and len(branches) > 1 else serial
 
 
 def _is(activation: Any, name: str) -> bool:

@@ -1,9 +1,10 @@
 """Backpropagation through time: what the cells share, gru and rnn (lstm has a file of its own).
 
-The forward pass is computed again (if not recorded), and all its gates are kept.  What a step of the way back multiplies its gradients
-with depends on these alone, so it is made for many steps at once (as many as stay in the cache): the loop itself has
-one small matmul and three to six multiplications a step.  It leaves dz, the gradients of the sums that went into the
-activations, from which one product over all steps and sequences makes each gradient of weights.
+The forward pass is computed again (if there is no record of it), and all its gates are kept.  What a step of the way
+back multiplies its gradients with depends on these alone, so it is made for many steps at once (as many as stay in the
+cache): the loop itself has one small matmul and three to six multiplications a step.  It leaves dz, the gradients of
+the sums that went into the activations, from which one product over all steps and sequences makes each gradient of
+weights.
 
 Layouts are those of `recurrent`: (T, D, H, N) in the order in which it is computed, for several gates (T, G, D, H, N).
 dz is (T, D, rows, N), its rows in the order of the columns of r.
@@ -21,9 +22,8 @@ import numpy as np
 from ....ir.attributes import Activation
 from ....ir.ops.elementwise import UNARY as DECLARED
 from ..registry import Array, Scratch, Step, kernel
-from ..workers import LEAST_FLOPS, together
 from .elementwise import activate
-from .recurrent import Biases, Layer, _activated, _is, _sigmoid_of_tanh
+from .recurrent import Biases, Layer, _activated, _is, _sigmoid_of_tanh, branched
 
 Cell = Callable[[Array, int], list[Step]]  # (product with x, number of the step) -> steps
 Back = Callable[[int, int, Array, Array], list[Step]]  # (step, its place in the part, dh', dh) -> steps that make dh
@@ -138,32 +138,25 @@ def gru_grad(
     dx, dw, dr, dbias, dh0 = out
     first, n_rows = slice(2 * size), slice(2 * size, 3 * size)
     of_r = layer.by_row(dz, [slice(3 * size)])
-    of_w = layer.by_row(dz, [first, slice(3 * size, 4 * size)]) if reset_after else Stacked(of_r.array, [])
+    of_w = layer.by_row(dz, [first, slice(3 * size, 4 * size)]) if reset_after else of_r
     left = layer.by_row(h[:-1], [slice(None)])
-    reset_h = Stacked(left.array, []) if reset_after else layer.by_row(inner, [slice(None)])
+    reset_h = left if reset_after else layer.by_row(inner, [slice(None)])
 
-    def recurrent_weights(made: Array) -> None:
-        turned = of_r.array.swapaxes(1, 2)
-        if reset_after:
-            np.matmul(left.array, turned, out=made)
-        else:
-            np.matmul(left.array, turned[..., first], out=made[..., first])
-            np.matmul(reset_h.array, turned[..., n_rows], out=made[..., n_rows])
+    def recurrent_weights(d: int, made: Array) -> None:
+        for given, part in ((left, first), (reset_h, n_rows)):
+            np.matmul(given[d], of_r[d, part].T, out=made[:, part])
 
-    def both_biases(made: Array) -> None:
-        np.add.reduce(of_w.array, 2, out=made[:, 0])
-        np.add.reduce(of_r.array, 2, out=made[:, 1])
+    def both_biases(d: int, made: Array) -> None:
+        np.add.reduce(of_w[d], 1, out=made[0])
+        np.add.reduce(of_r[d], 1, out=made[1])
 
+    layer.of_input(w, of_w, dx, dw)
+    layer.stored(dr, recurrent_weights, 2 * of_r[0].size * size)
+    layer.stored(dbias, both_biases)
     steps = [
         *layer.forwards(layer.transposed(w, order), biases, h0, forward),
         *layer.backwards(dy, dh, zero_masked, parts, prepare, backward, dh0),
-        *of_r.steps,
-        *of_w.steps,
-        *layer.of_input(w, of_w.array, dx, dw),
-        *left.steps,
-        *reset_h.steps,
-        *layer.stored(dr, recurrent_weights),
-        *layer.stored(dbias, both_biases),
+        *layer.finished(),
     ]
     return [*layer.prologue, *steps]
 
@@ -210,27 +203,16 @@ def rnn_grad(
         return [partial(np.multiply, after, factors[place, 0], dz[s]), partial(np.matmul, layer.r, dz[s], before)]
 
     dx, dw, dr, dbias, dh0 = out
-    stacked, left = layer.by_row(dz, [slice(None)]), layer.by_row(h[:-1], [slice(None)])
+    layer.of_weights(w, dz, dx, dw, dr, dbias)
     steps = [
         *layer.forwards(layer.transposed(w, order), layer.biases(bias, order), h0, forward),
         *layer.backwards(dy, dh, zero_masked, parts, prepare, backward, dh0),
-        *stacked.steps,
-        *layer.of_input(w, stacked.array, dx, dw),
-        *left.steps,
-        *layer.products(left.array, stacked.array.swapaxes(1, 2), dr),
-        *layer.stored(dbias, partial(np.add.reduce, stacked.array, 2, None)),
+        *layer.finished(),
     ]
     return [*layer.prologue, *steps]
 
 
 # ---- what the cells share ------------------------------------------------------------------------------------
-
-
-class Stacked:
-    """An array, and the steps that fill it."""
-
-    def __init__(self, array: Array, steps: list[Step]):
-        self.array, self.steps = array, steps
 
 
 class Backward(Layer):
@@ -245,6 +227,10 @@ class Backward(Layer):
         self._given = self._x_to_compute(self.prologue)
         self.keep, self.skip = self._masks(self.prologue)
         self.r = self._computed(r)
+        self._copies: list[list[Step]] = [[] for _ in range(self.directions)]
+        self._products: list[list[Step]] = []
+        self._after: list[Step] = []
+        self._flops = 0  # of the products
 
     @property
     def _state(self) -> tuple[int, int, int]:
@@ -322,65 +308,70 @@ class Backward(Layer):
             steps.append(partial(np.copyto, out, 0, where=hidden[start:stop]))
         return steps
 
-    def by_row(self, record: Array, rows: list[slice]) -> Stacked:
+    # ---- after the loop: copies, then products, which run side by side where they are work enough
+
+    def by_row(self, record: Array, rows: list[slice]) -> Array:
         """(T, D, R, N) as (D, some rows, T·N), the steps in the order of x."""
         count = sum(len(range(*part.indices(record.shape[2]))) for part in rows)
         made = self._scratch((self.directions, count, self.length, self.batch), self.dtype)
-
-        def copies(d: int) -> list[Step]:
-            steps, place = list[Step](), 0
+        for d, branch in enumerate(self._copies):
+            place = 0
             for part in rows:
                 source = record[:, d, part].transpose(1, 0, 2)
-                steps.append(partial(np.copyto, made[d, place : place + len(source)], self._ordered(source, d)))
+                branch.append(partial(np.copyto, made[d, place : place + len(source)], self._ordered(source, d)))
                 place += len(source)
-            return steps
+        return made.reshape(self.directions, count, self.length * self.batch)
 
-        steps = self.by_direction(copies, made.size)
-        return Stacked(made.reshape(self.directions, count, self.length * self.batch), steps)
-
-    def by_direction(self, steps_of: Callable[[int], list[Step]], flops: int) -> list[Step]:
-        """The steps of each direction, side by side where they are work enough."""
-        branches = [steps_of(d) for d in range(self.directions)]
-        return together(branches if flops >= LEAST_FLOPS else [[step for branch in branches for step in branch]])
-
-    def products(self, left: Array, right: Array, out: Array | None) -> list[Step]:
-        """out (D, A, B) = left (D, A, K) @ right (D, K, B), or left (A, K)."""
+    def stored(self, out: Array | None, make: Callable[[int, Array], Any], flops: int = 0) -> None:
+        """make(d, out[d]) for each direction d, by way of memory in the dtype of computing where out has another."""
         if out is None:
-            return []
+            return
         made = out if out.dtype == self.dtype else self._scratch(out.shape, self.dtype)
+        self._flops += flops * self.directions
+        for d in range(self.directions):
+            store = [] if made is out else [partial(np.copyto, out[d], made[d], casting="unsafe")]
+            self._products.append([partial(make, d, made[d]), *store])
 
-        def product(d: int) -> list[Step]:
-            return [partial(np.matmul, left[d] if left.ndim == 3 else left, right[d], made[d])]
+    def products(self, left: Array, right: Array, out: Array | None) -> None:
+        """out (D, A, B) = left (D, A, K) @ right (D, K, B), or left (A, K)."""
 
-        steps = self.by_direction(product, 2 * out.size * right.shape[1])
-        return steps if made is out else [*steps, partial(np.copyto, out, made, casting="unsafe")]
+        def product(d: int, made: Array) -> None:
+            np.matmul(left[d] if left.ndim == 3 else left, right[d], made)
 
-    def of_input(self, w: Array, dz: Array, dx: Array | None, dw: Array | None) -> list[Step]:
+        self.stored(out, product, 2 * math.prod(right.shape[1:]) * left.shape[-2])
+
+    def sums(self, rows: Array, out: Array | None) -> None:
+        """out (D, R) = the sums of rows (D, R, K)."""
+        self.stored(out, lambda d, made: np.add.reduce(rows[d], 1, out=made))
+
+    def of_input(self, w: Array, dz: Array, dx: Array | None, dw: Array | None) -> None:
         """dx (N, T, E) = dz @ wᵀ, dw = xᵀ @ dz, from dz (D, rows, T·N)."""
-        steps: list[Step] = []
         features, count = w.shape[1], self.length * self.batch
         if dx is not None:
             parts = self._scratch((self.directions, count, features), self.dtype)
-            steps += self.products(dz.swapaxes(1, 2), self._computed(w).swapaxes(1, 2), parts)
+            self.products(dz.swapaxes(1, 2), self._computed(w).swapaxes(1, 2), parts)
             if self.directions == 2:
-                steps.append(partial(np.add, parts[0], parts[1], parts[0]))
+                self._after.append(partial(np.add, parts[0], parts[1], parts[0]))
             by_time = parts[0].reshape(self.length, self.batch, features)
-            steps.append(partial(np.copyto, dx, by_time.transpose(1, 0, 2), casting="unsafe"))
+            self._after.append(partial(np.copyto, dx, by_time.transpose(1, 0, 2), casting="unsafe"))
         if dw is not None:
             rows = self._scratch((self.length, self.batch, features), self.dtype)
-            steps.append(partial(np.copyto, rows, self._given.transpose(1, 0, 2)))
-            left = rows.reshape(count, features).T
-            steps += self.products(left, dz.swapaxes(1, 2), dw)
-        return steps
+            self._copies[0].append(partial(np.copyto, rows, self._given.transpose(1, 0, 2)))
+            self.products(rows.reshape(count, features).T, dz.swapaxes(1, 2), dw)
 
-    def stored(self, out: Array | None, make: Callable[[Array], Any]) -> list[Step]:
-        """make(out), by way of memory in the dtype of computing where out has another."""
-        if out is None:
-            return []
-        if out.dtype == self.dtype:
-            return [partial(make, out)]
-        made = self._scratch(out.shape, self.dtype)
-        return [partial(make, made), partial(np.copyto, out, made, casting="unsafe")]
+    def of_weights(
+        self, w: Array, dz: Array, dx: Array | None, dw: Array | None, dr: Array | None, dbias: Array | None
+    ) -> None:  # fmt: skip
+        """All gradients that are products of dz (T, D, rows, N), of a cell whose rows see x and h alike."""
+        stacked, left = self.by_row(dz, [slice(None)]), self.by_row(self.h[:-1], [slice(None)])
+        self.of_input(w, stacked, dx, dw)
+        self.products(left, stacked.swapaxes(1, 2), dr)
+        self.sums(stacked, dbias)
+
+    def finished(self) -> list[Step]:
+        """The steps of all these products."""
+        copies = self.by_direction(lambda d: self._copies[d], self._flops // 2)
+        return [*copies, *branched(self._products, self._flops // 2), *self._after]
 
     def _computed(self, weights: Array) -> Array:
         """Weights as they are, contiguous and in the dtype of computing."""

@@ -35,8 +35,12 @@ def _first(name: str, b: Builder, *given: Any, **attrs: Any) -> Gradients:
 
 
 def _second(name: str, b: Builder, *given: Any, out: Sequence[Var], **attrs: Any) -> Gradients:
-    """Of the gradients of the scan; operands that were left out count as zeros where their gradient is read."""
+    """Of the gradients of the scan; operands that were left out count as zeros where their gradient is read.
+
+    A record says nothing that the operands before it do not say.
+    """
     *operands, above = given
+    known = [v for v, i in zip(operands, lookup(f"{name}_grad").inputs) if i.name != "record"]
     count = len(lookup(name).inputs)
 
     def first(b: Builder, *values: Any) -> Some:
@@ -47,7 +51,7 @@ def _second(name: str, b: Builder, *given: Any, out: Sequence[Var], **attrs: Any
         found = through(b, partial(FORMS[name], **attrs), forward, values[count:])
         return [*found[:MASK], *found[MASK + 1 :]]
 
-    return through(b, first, operands, above)
+    return [*through(b, first, known, above), *(None for _ in operands[len(known) :])]
 
 
 def _recorded(name: str, b: Builder, *given: Any, out: Sequence[Var], **attrs: Any) -> Gradients:
