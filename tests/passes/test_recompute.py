@@ -123,7 +123,7 @@ def test_small_operands_are_kept_big_ones_made_again() -> None:
         .replace("mul(%h, %t)", "mul(%d, %t)")
     )
     after, report = recomputed(parse(text), 5000)
-    assert nodes(after)[6:9] == ["%h_1 = tanh(%x)", "%d_1 = mul(%h_1, %k)", "%a = mul(%d_1, %t)"]
+    assert nodes(after)[7:10] == ["%h_1 = tanh(%x)", "%d_1 = mul(%h_1, %k)", "%a = mul(%d_1, %t)"]
     assert report.fits
 
 
@@ -226,7 +226,8 @@ def recurrent() -> Any:
 def attending() -> Any:
     x = inputs = tenun.Input((6, 16))
     for _ in range(2):
-        x = L.LayerNormalization()(L.Add()([x, L.MultiHeadAttention(2, 8)(x, x)]))
+        scores = L.Softmax()(L.Dot(2)([L.Dense(16)(x), L.Dense(16)(x)]))
+        x = L.LayerNormalization()(L.Add()([x, L.Dot((2, 1))([scores, L.Dense(16)(x)])]))
         x = L.Add()([x, L.Dense(16)(L.Dense(32, "gelu")(x))])
     return tenun.Model(inputs, L.Dense(10, "softmax")(L.GlobalAveragePooling1D()(x)))
 
@@ -248,7 +249,7 @@ def trained(make: Any, batch: int, limit: int | None) -> tuple[Any, list[Array]]
 
 
 # model, batch, part of the arena that is left
-TRAININGS = [(deep_mlp, 256, 0.6), (deep_cnn, 16, 0.6), (deep_cnn, 16, 0.5), (dropping, 16, 0.9), (recurrent, 32, 0.9), (attending, 16, 0.7)]  # fmt: skip
+TRAININGS = [(deep_mlp, 256, 0.6), (deep_cnn, 16, 0.6), (deep_cnn, 16, 0.5), (dropping, 16, 0.9), (recurrent, 32, 0.95), (attending, 16, 0.7)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("make", "batch", "part"), TRAININGS, ids=lambda v: getattr(v, "__name__", str(v)))
