@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,16 +14,25 @@ from ..ir.builder import Builder
 from ..ir.graph import Graph
 from ..ir.rebuild import copy_nodes, widened
 from ..ir.text import named_constants
-from ..ir.types import Tensor, f32, f64
+from ..ir.types import Tensor, dtype, f64
 from ..passes.autodiff.engine import gradients
 from ..passes.manager import Context, PassManager, pipeline
 
 Array = np.ndarray[Any, Any]
 
 
+HEADINGS = ("parameter", "shape", "analytic", "numeric", "error", "checked", "kinks", "verdict")
+WIDE = {dtype(name): f64 for name in ("f16", "bf16", "f32")}
+NARROWER = (1, 10, 100)  # the step is divided by these in turn, where a kink is in the way
+LEAST = 1e-7  # derivatives below this are compared as if they were as large
+
+
 @dataclass(frozen=True)
 class Row:
-    """One parameter: the largest analytic and numeric derivatives, and the largest relative error of those checked."""
+    """One parameter: the largest analytic and numeric derivatives, and the largest relative error, of those checked.
+
+    kinks: places among them where the function has no derivative, which say nothing.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -32,11 +41,25 @@ class Row:
     numeric: float
     error: float
     ok: bool
+    kinks: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """The row in a word or two."""
+        if not self.ok:
+            return "WRONG" if np.isfinite(self.error) else "NOT FINITE"
+        return "kinks only" if self.kinks and self.kinks == self.checked else "ok"
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The row as texts, in the order of HEADINGS."""
+        figures = (f"{self.analytic:.3e}", f"{self.numeric:.3e}", f"{self.error:.1e}")
+        return self.name, str(self.shape), *figures, str(self.checked), str(self.kinks or ""), self.verdict
 
 
 @dataclass(frozen=True)
 class Report:
-    """The table; prints itself."""
+    """The table; prints itself, as text or (`show`) in colours."""
 
     rows: list[Row]
     tolerance: float
@@ -52,73 +75,143 @@ class Report:
         return max(self.rows, key=lambda row: row.error)
 
     def __str__(self) -> str:
-        head = ("parameter", "shape", "checked", "analytic", "numeric", "error", "")
-        lines = [head]
-        for r in self.rows:
-            figures = (f"{r.analytic:.3e}", f"{r.numeric:.3e}", f"{r.error:.1e}", "ok" if r.ok else "WRONG")
-            lines.append((r.name, str(r.shape), str(r.checked), *figures))
-        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        lines = [HEADINGS, *(row.texts for row in self.rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
         return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
+
+    def show(self) -> None:
+        """Print the table."""
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(header_style="bold")
+        for heading in HEADINGS:
+            is_text = heading in ("parameter", "shape", "verdict")
+            table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
+        for row in self.rows:
+            table.add_row(*map(Text, row.texts), style="" if row.ok else "red")
+        Console().print(table)
 
 
 def check_gradients(
-    model: Any, x: Any, y: Any = None, sample_weight: Any = None, *, elements: int = 20, step: float = 1e-6,
-    tolerance: float = 1e-4, seed: int = 0,
+    model: Any, x: Any, y: Any = None, sample_weight: Any = None, *, loss: Any = None, inputs: bool = False,
+    elements: int = 20, step: float = 1e-6, tolerance: float = 1e-4, seed: int = 0,
 ) -> Report:  # fmt: skip
     """Compare analytic gradients with central differences, both in float64.
 
-    model: a compiled tenun.Model (its loss in training, with the seeds as they are, by all weights in training), or a
-    Graph (the sum of its outputs, by its weights).  For each parameter `elements` places are tried, chosen by
-    `seed`.  error: |a - n| / max(|a|, |n|, 1e-3 of the largest).  At the kink of a relu a difference is no derivative.
+    model: a compiled tenun.Model, or one with a `loss` given (its loss in training, with the seeds as they are, by all
+    weights in training), or a Graph (the sum of its outputs, by its weights).  `inputs`: by the inputs of a float
+    dtype, too.  For each parameter `elements` places are tried: that of the largest gradient, and others chosen by
+    `seed`.  error: |a - n| / max(|a|, |n|, 1e-3 of the largest).  At a kink, as of a relu at 0, differences to the left
+    and to the right are not the same, however small the step: such a place says nothing, and is counted as one.
+
+    Raises RunError where there is nothing to check, or where the function is none: it draws new random numbers.
     """
-    graph, feed, names = _of_graph(model, x) if isinstance(model, Graph) else model.loss_graph(x, y, sample_weight)
-    run, values = _function(graph, feed, names)
-    _, *analytic = run(values)
+    if isinstance(model, Graph):
+        graph, feed, names = _of_graph(model, x)
+    else:
+        graph, feed, names = model.loss_graph(x, y, sample_weight, loss)
+    if inputs:
+        names = [*names, *_inputs(model)]
+    if not names:
+        raise RunError(f"{graph.name!r} has no weights to check", hint="inputs=True checks the inputs")
+    function = _Function(graph, feed, names)
     generator = np.random.default_rng(seed)
-    rows = []
-    for name, gradient in zip(names, analytic):
-        flat = gradient.reshape(-1)
-        places = generator.choice(flat.size, min(elements, flat.size), replace=False)
-        numeric = np.array([_difference(run, values, name, place, step) for place in places])
-        rows.append(_row(name, gradient, flat[places], numeric, tolerance))
+    rows = [_row(function, name, g, elements, step, tolerance, generator) for name, g in function.gradients.items()]
     return Report(rows, tolerance)
 
 
-def _row(name: str, gradient: Array, analytic: Array, numeric: Array, tolerance: float) -> Row:
-    largest = float(np.max(np.abs(gradient), initial=0))
-    scale = np.maximum(np.maximum(np.abs(analytic), np.abs(numeric)), max(1e-3 * largest, 1e-7))
-    error = float(np.max(np.abs(analytic - numeric) / scale, initial=0))
-    most = float(np.max(np.abs(numeric), initial=0))
-    return Row(name, gradient.shape, len(numeric), largest, most, error, bool(error <= tolerance))
+def _inputs(model: Any) -> list[str]:
+    """The inputs of a float dtype that a caller gives, by name."""
+    if not isinstance(model, Graph):
+        return [name for name, t in model.inputs.items() if t.dtype.is_float]
+    states = {s.input for s in model.state}
+    return [v.name for v in model.inputs if isinstance(v.type, Tensor) and v.type.dtype.is_float and v not in states]
 
 
-def _difference(run: Callable[..., list[Array]], values: dict[str, Array], name: str, place: int, step: float) -> float:
-    ends = []
-    for sign in (1, -1):
-        moved = values[name].copy()
-        moved.reshape(-1)[place] += sign * step
-        ends.append(float(run({**values, name: moved})[0]))
-    return (ends[0] - ends[1]) / (2 * step)
+def _row(
+    function: _Function, name: str, gradient: Array, elements: int, step: float, tolerance: float,
+    generator: np.random.Generator,
+) -> Row:  # fmt: skip
+    flat = np.abs(gradient.reshape(-1))
+    places = generator.choice(flat.size, min(elements, flat.size), replace=False)
+    if flat.size and int(np.argmax(flat)) not in places:
+        places[0] = np.argmax(flat)
+    least = max(1e-3 * float(np.max(flat, initial=0)), LEAST)
+    found = [_place(function, name, int(p), float(gradient.reshape(-1)[p]), step, tolerance, least) for p in places]
+    errors = [np.inf if np.isnan(f.error) else f.error for f in found if not f.kink]
+    error = float(max(errors, default=0.0))
+    analytic = max((abs(f.analytic) for f in found), default=0.0)
+    numeric = max((abs(f.numeric) for f in found), default=0.0)
+    return Row(
+        name, gradient.shape, len(found), analytic, numeric, error, error <= tolerance, sum(f.kink for f in found)
+    )
 
 
-def _function(
-    graph: Graph, feed: Mapping[str, Any], names: Sequence[str]
-) -> tuple[Callable[[dict[str, Array]], list[Array]], dict[str, Array]]:
-    """A function from named values to the first output and its gradients by `names`, in float64, and the values."""
-    wide = widened(graph, {f32: f64})
-    wide.state = []
-    by_name = {v.name: v for v in wide.inputs}
-    loss = wide.outputs[0]
-    wide.set_outputs([loss, *gradients(Builder(wide), [loss], [by_name[n] for n in names])])
-    chosen = backend("numpy")
-    program = chosen.program(PassManager(pipeline("training"), Context(chosen.evaluate)).run(wide))
-    values = {}
-    for v in wide.inputs:
-        if not isinstance(v.type, Tensor):
-            raise RunError(f"input {v.name!r} is a {v.type}; gradients are checked for tensors")
-        values[v.name] = np.asarray(feed[v.name]).astype(v.type.dtype.numpy)
-    order = [v.name for v in wide.inputs]
-    return lambda given: program(*(given[n] for n in order)), values
+class _Place(NamedTuple):
+    """What one place of a parameter came to."""
+
+    analytic: float
+    numeric: float
+    error: float
+    kink: bool
+
+
+def _place(
+    function: _Function, name: str, place: int, analytic: float, step: float, tolerance: float, least: float
+) -> _Place:
+    """Compare at one place; with a smaller step, if a kink lies within the larger one."""
+    for part in NARROWER:
+        left, right = function.slopes(name, place, step / part)
+        numeric = (left + right) / 2
+        scale = max(abs(analytic), abs(numeric), least)
+        found = _Place(analytic, numeric, abs(analytic - numeric) / scale, False)
+        if found.error <= tolerance or not abs(right - left) > tolerance * scale:
+            return found
+    return found._replace(kink=True)
+
+
+class _Function:
+    """The first output of a graph as a function of its inputs, in float64, and its `gradients` by names."""
+
+    def __init__(self, graph: Graph, feed: Mapping[str, Any], names: Sequence[str]) -> None:
+        wide = widened(graph, WIDE)
+        wide.state = []
+        self._order = [v.name for v in wide.inputs]
+        self._values: dict[str, Array] = {}
+        for v in wide.inputs:
+            if not isinstance(v.type, Tensor):
+                raise RunError(f"input {v.name!r} is a {v.type}; gradients are checked for tensors")
+            self._values[v.name] = np.array(feed[v.name]).astype(v.type.dtype.numpy)
+        loss, by_name = wide.outputs[0], {v.name: v for v in wide.inputs}
+        wide.set_outputs([loss])
+        self._loss = self._compiled(wide.copy())
+        wide.set_outputs([loss, *gradients(Builder(wide), [loss], [by_name[n] for n in names])])
+        _, *found = self._compiled(wide)(*(self._values[n] for n in self._order))
+        self.gradients: dict[str, Array] = dict(zip(names, found))
+        self.base = self._value()
+        if self._value() != self.base and np.isfinite(self.base):
+            raise RunError("the graph draws new random numbers in every run", hint="give its random nodes a seed")
+
+    def _compiled(self, graph: Graph) -> Any:
+        chosen = backend("numpy")
+        return chosen.program(PassManager(pipeline("training"), Context(chosen.evaluate)).run(graph))
+
+    def _value(self) -> float:
+        return float(self._loss(*(self._values[n] for n in self._order))[0])
+
+    def slopes(self, name: str, place: int, step: float) -> tuple[float, float]:
+        """The differences to the left and to the right of one element, divided by the step."""
+        flat = self._values[name].reshape(-1)
+        middle = float(flat[place])
+        step *= max(1.0, abs(middle))
+        ends = []
+        for moved in (middle - step, middle + step):
+            flat[place] = moved
+            ends.append((self._value() - self.base) / (float(flat[place]) - middle))
+        flat[place] = middle
+        return ends[0], ends[1]
 
 
 def _of_graph(graph: Graph, x: Any) -> tuple[Graph, dict[str, Any], list[str]]:
@@ -139,8 +232,10 @@ def _of_graph(graph: Graph, x: Any) -> tuple[Graph, dict[str, Any], list[str]]:
             names.append(name)
     outputs = copy_nodes(b, graph, mapping)
     floats = [b.reduce_sum(v) for v in outputs if isinstance(v.type, Tensor) and v.type.dtype.is_float]
+    if not floats:
+        raise RunError(f"{graph.name!r} has no output of a float dtype")
     total = floats[0]
     for other in floats[1:]:
-        total = b.add(total, other)
+        total = b.add(total, b.cast_like(other, total))
     new.set_outputs([total], ["sum"])
     return new, feed, names

@@ -120,7 +120,9 @@ class Runner:
             return self.program(*given)
         from ..debug.nans import run_watched
 
-        return run_watched(self.program, given, self._debug_nans == "inf")
+        made = self.resident.get(PREFIX + "iterations")
+        where = "" if made is None else f" in step {int(made) + 1}"
+        return run_watched(self.program, given, self._debug_nans == "inf", where)
 
     def outputs(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """All results by name."""
@@ -363,7 +365,8 @@ class Model:
 
         run_eagerly, steps_per_execution and jit_compile are taken for Keras' sake: steps are always compiled, one at a
         time.  threads: how many to use; memory_limit: bytes that a step's arena may take, for which values are
-        computed twice; debug_nans: stop at the first node that makes a NaN ("inf": or an infinity), and name it.
+        computed twice; debug_nans: stop where the loss or a weight gets NaN or infinite, before it does, and name the
+        node that is the cause of it ("inf": at the first node that makes a NaN or an infinity of whatever use it is).
         """
         self.settings = Settings.of(
             optimizer, loss=loss, loss_weights=loss_weights, metrics=metrics, weighted_metrics=weighted_metrics
@@ -471,13 +474,19 @@ class Model:
         batch, outputs = self.declared().inputs[0].shape[0], self.outputs
         return [{k: compiled_type(v, outputs[k], batch) for k, v in part.items()} for part in parts]
 
-    def loss_graph(self, x: Any, y: Any, sample_weight: Any = None) -> tuple[Graph, dict[str, Array], list[str]]:
-        """The loss in training as a graph of inputs and weights, their arrays, and the names of the weights."""
+    def loss_graph(
+        self, x: Any, y: Any, sample_weight: Any = None, loss: Any = None
+    ) -> tuple[Graph, dict[str, Array], list[str]]:
+        """The loss in training as a graph of inputs and weights, their arrays, and the names of the weights.
+
+        loss: instead of what the model was compiled with.
+        """
         from .data import single_batch
 
         batch = single_batch(x, y, sample_weight)
         fed, targets, weights = self._fed(batch.x, batch.y, batch.sample_weight)
-        graph, parameters = loss_graph(self.definition, self.compiled(), *self._step_types(targets, weights))
+        settings = self.compiled() if loss is None else Settings.of("sgd", loss=loss)
+        graph, parameters = loss_graph(self.definition, settings, *self._step_types(targets, weights))
         states = {s.input.name: self._array_of(s.input.name, s.first.data) for s in graph.state}
         return graph, {**fed, **states}, [p.name for p in parameters]
 

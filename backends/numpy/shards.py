@@ -120,8 +120,7 @@ class ShardedProgram:
         if not size:
             plan, key = self.whole.take(inputs)
             try:
-                alone = self._one_blas_thread or plan.is_parallel
-                with BLAS.one() if alone else nullcontext(), several(self.threads):
+                with self.running(plan):
                     return plan.run(inputs)
             finally:
                 self.whole.give_back(key, plan)
@@ -131,6 +130,13 @@ class ShardedProgram:
             else:
                 results = list(self._threads().map(lambda part: self.whole(*part), self._parts(inputs, size)))
         return [np.concatenate(column, axis) for column, axis in zip(zip(*results), self._output_axes)]
+
+    @contextmanager
+    def running(self, plan: Plan) -> Iterator[None]:
+        """What runs of a plan are inside of: the threads that it may use."""
+        alone = self._one_blas_thread or plan.is_parallel
+        with BLAS.one() if alone else nullcontext(), several(self.threads):
+            yield
 
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:

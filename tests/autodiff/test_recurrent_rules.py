@@ -16,6 +16,7 @@ import tenun
 from tenun.api import load
 from tenun.backends.numpy.kernels import recurrent as recurrent_kernels
 from tenun.backends.numpy.kernels.recurrent_grad import DERIVATIVES
+from tenun.backends.numpy.workers import several
 from tenun.errors import UnsupportedError
 from tenun.ir import Builder, Graph, Tensor, dtype, symbol, verify
 from tenun.ir.attributes import Activation
@@ -136,6 +137,18 @@ def test_many_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps prepared a few at a time."""
     monkeypatch.setattr(recurrent_kernels, "PROJECTED_BYTES", 1 << 11)
     check(name, operands(name, "bidirectional", t=11, mask="mask"), direction="bidirectional")
+
+
+@pytest.mark.parametrize("name, direction", product(GATES, DIRECTIONS))
+def test_products_side_by_side(name: str, direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bits on one thread and on several, whether the products run in branches or one after another."""
+    given = kernel_operands(name, operands(name, direction, mask="mask"))
+    alone = run_all(f"{name}_grad", *given, direction=direction)
+    monkeypatch.setattr(recurrent_kernels, "LEAST_FLOPS", 0)
+    for threads in (1, 2, 4):
+        with several(threads):
+            for got, want in zip(run_all(f"{name}_grad", *given, direction=direction), alone):
+                np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("name", GATES)
