@@ -85,7 +85,7 @@ class Report:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(header_style="bold")
+        table = Table(header_style="bold", box=None)  # narrow: the figures should fit 80 columns
         for heading in HEADINGS:
             is_text = heading in ("parameter", "shape", "verdict")
             table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")

@@ -204,11 +204,13 @@ def _error(watch: Watch, culprit: Var, operands: list[str], where: str) -> RunEr
     lines = [f"results of {node.op.name} are not finite{where}: {figures}", f"    {node!r}", *operands]
     source = watch.infinite(culprit)
     if source is not None:
-        lines.append(f"    the first infinite result was made by {_maker(source)}")
+        lines.append(f"    the first infinite {_maker(source)}")
     hint = HINTS.get(node.op.name, ANY_HINT)
     return RunError("\n".join([*lines, *reach]), node=node.source or None, op=node.op.name, hint=hint)
 
 
 def _maker(var: Var) -> str:
     node = var.producer
-    return f"input {var.name!r}" if node is None else f"{node.op.name} of {node.source or 'no layer'}"
+    if node is None:
+        return f"number came in by {var.name!r}"
+    return f"result was made by {node.op.name} of {node.source or 'no layer'}"
