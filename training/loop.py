@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..errors import RunError
 from . import data
 from .callbacks import CallbackList, History
 from .compiled import METRICS
-from .data import Batches
+from .data import Batch, Batches
 from .model import Model, Runner
 from .step import LOSS
 
@@ -83,7 +83,7 @@ def fit(
         held_out = data.validation_batches(
             validation_data, batch_size=validation_batch_size or batch_size, steps=validation_steps
         )
-    _prepare(model, train)
+    _prepare(model, train.first)
     history = History()
     model.history = history
     params = {"verbose": verbose, "epochs": epochs, "steps": train.steps}
@@ -149,14 +149,15 @@ def whole_steps() -> Iterator[None]:
 def _finish(model: Model) -> None:
     """Moving averages of weights take their places, where the optimiser keeps some."""
     optimizer = model.compiled().optimizer
-    for name, state in optimizer.averages(model.trainable_weights).items():
-        next(p for p in model.trainable_weights if p.name == name).assign(model.states[state])
+    by_name = {p.name: p for p in model.trainable_weights}
+    for name, state in optimizer.averages(list(by_name.values())).items():
+        by_name[name].assign(model.states[state])
 
 
-def _prepare(model: Model, batches: Batches) -> None:
+def _prepare(model: Model, first: Callable[[], Batch]) -> None:
     """Build a model that waits for the first batch to tell its input shape."""
     if not model.knows_its_input:
-        model.build(np.shape(batches.first().x))
+        model.build(np.shape(first().x))
 
 
 def _is_due(epoch: int, frequency: Any) -> bool:
@@ -169,7 +170,7 @@ def evaluate(
 ) -> Any:  # fmt: skip
     """The loss and the metrics on data: a number, a list in the order of `metrics_names`, or a dict by name."""
     held_out = data.batches(x, y, sample_weight, batch_size=batch_size, steps=steps)
-    _prepare(model, held_out)
+    _prepare(model, held_out.first)
     calls = CallbackList(callbacks, model=model, params={"verbose": verbose, "steps": held_out.steps, "epochs": 1})
     return _returned(_evaluate(model, held_out, calls), return_dict)
 
@@ -199,7 +200,7 @@ def predict(
 ) -> Any:  # fmt: skip
     """What the model makes of many samples, batch by batch, as in inference; joined along axis 0."""
     batches = data.batches(x, batch_size=batch_size, steps=steps)
-    _prepare(model, batches)
+    _prepare(model, batches.first)
     calls = CallbackList(callbacks, model=model, params={"verbose": verbose, "steps": batches.steps, "epochs": 1})
     calls.on_predict_begin()
     parts: list[dict[str, Any]] = []
@@ -218,8 +219,7 @@ def on_batch(
 ) -> Any:
     """train_on_batch and test_on_batch: one step, and the figures of this batch alone."""
     batch = data.single_batch(x, y, sample_weight, class_weight)
-    if not model.knows_its_input:
-        model.build(np.shape(batch.x))
+    _prepare(model, lambda: batch)
     tally = Tally(model)
     tally.add(*model.run_step(train, batch.x, batch.y, batch.sample_weight), batch.size)
     return _returned(tally.logs(), return_dict)

@@ -403,9 +403,7 @@ class Model:
         """The optimiser's states in Keras' order; made if need be."""
         optimizer = self.compiled().optimizer
         first = optimizer.first_states([p for p in self._ordered() if p.trained])
-        for name, value in first.items():
-            self.states.setdefault(name, np.array(value))
-        return {name: self.states[name] for name in first}
+        return {name: self.states.setdefault(name, value) for name, value in first.items()}
 
     def restore_optimizer(self, variables: Sequence[Array | None]) -> None:
         """Give the optimiser's states, in Keras' order, these values; None leaves one as it is."""

@@ -39,8 +39,7 @@ def _compile(model: Model, loaded: Loaded, custom: Mapping[str, Any]) -> None:
     arguments = {k: _replaced(_plain(loaded.compiled.get(k)), custom) for k in ARGUMENTS}
     model.compile(_plain(loaded.compiled["optimizer"]), **arguments)
     if loaded.optimizer:
-        names = list(model.optimizer.settings.first_states(model.trainable_weights))
-        model.restore_optimizer(in_our_order(loaded.optimizer, model, names))
+        model.restore_optimizer(in_our_order(loaded.optimizer, model))
 
 
 def _plain(value: Any) -> Any:
@@ -65,14 +64,14 @@ def _replaced(value: Any, custom: Mapping[str, Any]) -> Any:
     return value
 
 
-def in_our_order(given: Sequence[Array], model: Model, names: Sequence[str]) -> list[Array | None]:
-    """The optimiser's variables of a file in the order of `names`; LoadError where they are of another optimiser.
+def in_our_order(given: Sequence[Array], model: Model) -> list[Array | None]:
+    """The optimiser's variables of a file in Keras 3's order; LoadError where they are of another optimiser.
 
     Keras 3 has them in that order.  Keras 2 left the learning rate out (it stays as the configuration says), and some
     of its versions went parameter by parameter instead of slot by slot.
     """
     first = model.optimizer.settings.first_states(model.trainable_weights)
-    shapes = [first[n].shape for n in names]
+    names, shapes = list(first), [v.shape for v in first.values()]
     rate = model.optimizer.settings.rate_state()
     without = [n for n in names if n != rate]
     parameters = [p.name for p in model.trainable_weights]

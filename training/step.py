@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import TenunError
-from ..ir import Builder, Graph, Tensor, Var
+from ..ir import Builder, Graph, Tensor, Var, dtype, symbol
 from ..ir.states import States
 from ..layers import Layer, Lowering, Parameter, Value
 from ..layers.lowering import Activity
@@ -188,8 +188,6 @@ def _measure(
     importance: Mapping[str, Var],
 ) -> None:  # fmt: skip
     """Move a metric's accumulators; only weighted metrics see sample weights."""
-    import numpy as np
-
     label = labels[measure.output]
     weight = importance.get(measure.output) if measure.weighted else None
     with b.at(f"metrics/{measure.label}"):
@@ -201,8 +199,6 @@ def _measure(
 
 def compiled_type(array: Any, output: Tensor | None, batch: Any) -> Tensor:
     """The type of a target or weight: the batch and the output's symbols where they stand, else the array's sizes."""
-    from ..ir import dtype, symbol
-
     sizes: list[Any] = list(array.shape)
     if output is not None and output.shape is not None:
         for i, d in enumerate(output.shape[: len(sizes)]):

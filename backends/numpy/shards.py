@@ -135,7 +135,7 @@ class ShardedProgram:
     def running(self, plan: Plan) -> Iterator[None]:
         """What runs of a plan are inside of: the threads that it may use."""
         alone = self._one_blas_thread or plan.is_parallel
-        with BLAS.one() if alone else nullcontext(), several(self.threads):
+        with BLAS.one() if alone else nullcontext(), several(self.threads if plan.is_parallel else 1):
             yield
 
     def _threads(self) -> ThreadPoolExecutor:
