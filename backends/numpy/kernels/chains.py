@@ -17,10 +17,12 @@ import numpy as np
 
 from ....ir.graph import Graph
 from ..registry import KERNELS, Array, Kernel, Scratch, Step, kernel
+from ..workers import cuts, together
 
 # Of all arrays of a chain, in a block.  A call costs about a microsecond, so blocks are for L2 and L3: with those that
 # fit L1 the calls take longer than the memory that they save.
 BLOCK_BYTES = 4 << 20
+LINK_FLOPS = 8  # what one element of one node counts for where work is shared out: products go so much faster
 
 Key = Any  # of a value: its var, or the number of an output
 Place = Any  # of a value: the key of an output, or a slot
@@ -184,9 +186,21 @@ def _steps(
     slots = {place for place in places.values() if isinstance(place, Slot)}
     arrays = {a.ctypes.data: a.itemsize for a in (*given.values(), *targets.values()) if a.shape == shape}
     width = sum(arrays.values()) + sum(slot.dtype.itemsize for slot in slots)
-    blocks = _blocks(shape, BLOCK_BYTES // width)
+    branches = len(cuts(math.prod(shape), math.prod(shape) * len(links) * LINK_FLOPS, most=2))
+    blocks = _blocks(shape, min(BLOCK_BYTES // width, -(-math.prod(shape) // branches)))
+    return together(
+        [_bound(links, given, targets, places, scratch, blocks[i::branches]) for i in range(branches) if blocks[i:]]
+    )
+
+
+def _bound(
+    links: Sequence[Link], given: Mapping[Key, Array], targets: Mapping[Key, Array], places: Mapping[Key, Place],
+    scratch: Scratch, blocks: Sequence[tuple[Any, ...]],
+) -> list[Step]:  # fmt: skip
+    """The nodes bound to some of the blocks, the largest of which comes first, with slots of their own."""
+    shape = next(iter(targets.values())).shape
     most = next(iter(targets.values()))[blocks[0]].size
-    memory = {slot: scratch(most, slot.dtype) for slot in slots}
+    memory = {place: scratch(most, place.dtype) for place in dict.fromkeys(places.values()) if isinstance(place, Slot)}
     repeated, steps = Repeated(scratch), list[Step]()
     for block in blocks:
         outs = {key: a[block] for key, a in targets.items()}
