@@ -17,7 +17,7 @@ from ....ir.ops.recurrent import RECORDED
 from ..registry import Array, Scratch, Step, kernel
 from .memory import compute_dtype
 from .recurrent import _activated, _activated_into, _is, _peeped, _sigmoid_of_tanh
-from .recurrent_grad import Backward, _slope
+from .recurrent_grad import Backward, _slope, slope_into
 
 
 @kernel
@@ -157,20 +157,23 @@ class Recorded(Backward):
         """Fills dz, dh0 and dc0."""
         parts = self.parts(5 * self.hidden)
         factors = self.factors(parts, 5)  # of dc in dz_i, dz_f, dz_g, of dh in dz_o and in dc
-        prepare, cell = partial(self._prepare, factors), partial(self._step_back, factors)
-        loop = self.backwards(dy, dh, zero_masked, parts, prepare, cell, dh0)
+        cell = partial(self._step_back, factors)
+        loop = self.backwards(dy, dh, zero_masked, parts, factors, self._prepare, cell, dh0)
         return [*self.initial(dc, self.d_c), *loop, *self.final(self.d_c, dc0)]
 
-    def _prepare(self, factors: Array, start: int, stop: int) -> None:
+    def _prepare(self, made: Array, start: int, stop: int) -> None:
         (i, f, o, g, c), (z_i, z_f, z_o, z_g) = (a[start:stop].swapaxes(0, 1) for a in (self.values, self.z[:, :4]))
-        k_i, k_f, k_g, k_o, k_c = factors[: stop - start].swapaxes(0, 1)
+        k_i, k_f, k_g, k_o, k_c = made.swapaxes(0, 1)
         new, squashed = self.values[start + 1 : stop + 1, 4], self.squashed[start:stop]
-        np.multiply(_slope(*self.gate, z_i, i), g - c if self.input_forget else g, k_i)
-        k_f[...] = 0 if self.input_forget else _slope(*self.gate, z_f, f) * c
-        np.multiply(_slope(*self.act, z_g, g), i, k_g)
-        np.multiply(_slope(*self.gate, z_o, o), squashed, k_o)
-        np.multiply(_slope(self.of_c, None, new, squashed), o, k_c)
-        self.cleared(factors, start, stop)
+        for k, how, z, y in (
+            (k_i, self.gate, z_i, i), (k_f, self.gate, z_f, f), (k_g, self.act, z_g, g), (k_o, self.gate, z_o, o),
+            (k_c, (self.of_c, None), new, squashed),
+        ):  # fmt: skip
+            slope_into(*how, z, y, k)
+        for k, factor in ((k_i, g), (k_f, 0 if self.input_forget else c), (k_g, i), (k_o, squashed), (k_c, o)):
+            np.multiply(k, factor, k)
+        if self.input_forget:
+            k_i -= _slope(*self.gate, z_i, i) * c
 
     def _step_back(self, factors: Array, s: int, place: int, after: Array, before: Array) -> list[Step]:
         d_i, d_f, _, d_o = by_gate = self.by_gate(self.dz[s])

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from ..registry import Array, Scratch, Step, kernel
-from ..workers import LEAST_FLOPS
+from ..workers import LEAST_FLOPS, cuts
 from ..workers import together as side_by_side
 from .elementwise import activate
 from .memory import Memory, compute_dtype
 
-PROJECTED_BYTES = 1 << 19  # products with x made at once
+PROJECTED_BYTES = 1 << 20  # products with x made at once: few hand-overs between threads, and yet in L2 and L3
 
 Order = tuple[tuple[int, float], ...]  # of the gates in packed weights: which gate of the given ones, scaled by what
 Biases = list[tuple[slice, Array]]  # what is added to some rows of the products with x
@@ -322,14 +323,14 @@ class Layer(Memory):
 
     def projected(self, x: Array, weights: Array, biases: Biases, start: int, stop: int, out: Array) -> list[Step]:
         """out (steps, D, rows, N) = the products of some steps of x with the weights, plus biases."""
-
-        def steps_of(d: int) -> list[Step]:
-            steps = self._projection(self._ordered(x, d)[:, start:stop], weights[d], out[:, d])
-            for rows, bias in biases:
-                steps.append(partial(np.add, out[:, d, rows], bias[d], out[:, d, rows]))
-            return steps
-
-        return self.by_direction(steps_of, 2 * (stop - start) * self.batch * weights[0].size)
+        flops = 2 * (stop - start) * self.batch * weights.size
+        halves = cuts(stop - start, flops, most=2 if self.directions == 1 and self.batch > 1 else 1)
+        branches: list[list[Step]] = []
+        for d, part in product(range(self.directions), halves):
+            made = out[part, d]
+            branches.append(self._projection(self._ordered(x, d)[:, start:stop][:, part], weights[d], made))
+            branches[-1] += [partial(np.add, made[:, rows], bias[d], made[:, rows]) for rows, bias in biases]
+        return branched(branches, flops // len(branches))
 
     def by_direction(self, steps_of: Callable[[int], list[Step]], flops: int) -> list[Step]:
         """The steps of each direction, side by side where each is work enough."""

@@ -27,6 +27,7 @@ from .recurrent import Biases, Layer, _activated, _is, _sigmoid_of_tanh, branche
 
 Cell = Callable[[Array, int], list[Step]]  # (product with x, number of the step) -> steps
 Back = Callable[[int, int, Array, Array], list[Step]]  # (step, its place in the part, dh', dh) -> steps that make dh
+Prepare = Callable[[Array, int, int], None]  # (factors to make, first step, behind the last)
 
 
 @kernel
@@ -103,18 +104,22 @@ def gru_grad(
     parts = layer.parts(rows * size)
     factors = layer.factors(parts, rows)  # of dh in dz; where not reset_after, of dq in dz_r
 
-    def prepare(start: int, stop: int) -> None:
+    def prepare(made: Array, start: int, stop: int) -> None:
         (update, reset, n), (z_z, z_r, z_n) = (a[start:stop].swapaxes(0, 1) for a in (gates, z))
-        k = factors[: stop - start].swapaxes(0, 1)
-        np.multiply(_slope(recurrent_activation, clip, z_z, update), h[start:stop] - n, k[0])
-        np.multiply(_slope(activation, clip, z_n, n), 1 - update, k[-1])
-        of_reset = _slope(recurrent_activation, clip, z_r, reset)
+        k = made.swapaxes(0, 1)
+        np.subtract(h[start:stop], n, k[1])
+        slope_into(recurrent_activation, clip, z_z, update, k[0])
+        np.multiply(k[0], k[1], k[0])
+        np.subtract(1, update, k[1])
+        slope_into(activation, clip, z_n, n, k[-1])
+        np.multiply(k[-1], k[1], k[-1])
+        slope_into(recurrent_activation, clip, z_r, reset, k[1])
         if reset_after:
+            np.multiply(inner[start:stop], k[-1], k[2])
+            np.multiply(k[1], k[2], k[1])
             np.multiply(k[-1], reset, k[2])
-            np.multiply(of_reset, inner[start:stop] * k[-1], k[1])
         else:
-            np.multiply(of_reset, h[start:stop], k[1])
-        layer.cleared(factors, start, stop)
+            np.multiply(k[1], h[start:stop], k[1])
 
     dz = layer.rows_record(rows)
     d_inner = layer.rows(1)
@@ -155,7 +160,7 @@ def gru_grad(
     layer.stored(dbias, both_biases)
     steps = [
         *layer.forwards(layer.transposed(w, order), biases, h0, forward),
-        *layer.backwards(dy, dh, zero_masked, parts, prepare, backward, dh0),
+        *layer.backwards(dy, dh, zero_masked, parts, factors, prepare, backward, dh0),
         *layer.finished(),
     ]
     return [*layer.prologue, *steps]
@@ -193,9 +198,8 @@ def rnn_grad(
     parts = layer.parts(layer.hidden)
     factors = layer.factors(parts, 1)
 
-    def prepare(start: int, stop: int) -> None:
-        factors[: stop - start, 0] = _slope(activation, clip, z[start:stop], h[start + 1 : stop + 1])
-        layer.cleared(factors, start, stop)
+    def prepare(made: Array, start: int, stop: int) -> None:
+        slope_into(activation, clip, z[start:stop], h[start + 1 : stop + 1], made[:, 0])
 
     dz = layer.rows_record(1)
 
@@ -206,7 +210,7 @@ def rnn_grad(
     layer.of_weights(w, dz, dx, dw, dr, dbias)
     steps = [
         *layer.forwards(layer.transposed(w, order), layer.biases(bias, order), h0, forward),
-        *layer.backwards(dy, dh, zero_masked, parts, prepare, backward, dh0),
+        *layer.backwards(dy, dh, zero_masked, parts, factors, prepare, backward, dh0),
         *layer.finished(),
     ]
     return [*layer.prologue, *steps]
@@ -252,11 +256,6 @@ class Backward(Layer):
         """new = old where step s is masked."""
         return [] if self.skip is None else [partial(np.copyto, new, old, where=self.skip[s])]
 
-    def cleared(self, factors: Array, start: int, stop: int) -> None:
-        """Zeros where steps are masked: nothing goes into the cell there."""
-        if self.skip is not None:
-            np.copyto(factors[: stop - start], 0, where=self.skip[start:stop, np.newaxis])
-
     def forwards(self, weights: Array, biases: Biases, h0: Array | None, cell: Cell) -> list[Step]:
         """The loop forward, which fills h."""
         steps = self.initial(h0, self.h[0])
@@ -270,8 +269,8 @@ class Backward(Layer):
         return steps
 
     def backwards(
-        self, dy: Array | None, dh: Array | None, zero_masked: bool, parts: list[tuple[int, int]],
-        prepare: Callable[[int, int], None], cell: Back, dh0: Array | None,
+        self, dy: Array | None, dh: Array | None, zero_masked: bool, parts: list[tuple[int, int]], factors: Array,
+        prepare: Prepare, cell: Back, dh0: Array | None,
     ) -> list[Step]:  # fmt: skip
         """The loop back: from the gradients of the sequence and of the last h to that of the first h."""
         after, before = self.rows(1), self.rows(1)
@@ -281,13 +280,21 @@ class Backward(Layer):
         for start, stop in reversed(parts):
             if dy is not None:
                 steps += self._of_sequence(dy, start, stop, hidden, shown)
-            steps.append(partial(prepare, start, stop))
+            steps += self._prepared(factors, prepare, start, stop)
             for s in reversed(range(start, stop)):
                 if dy is not None:
                     steps.append(partial(np.add, after, shown[s - start], after))
                 steps += [*cell(s, s - start, after, before), *self.kept(before, after, s)]
                 after, before = before, after
         return [*steps, *self.final(after, dh0)]
+
+    def _prepared(self, factors: Array, prepare: Prepare, start: int, stop: int) -> list[Step]:
+        """The factors of some steps, zero where these are masked: nothing goes into the cell there."""
+        made = factors[: stop - start]
+        steps: list[Step] = [partial(prepare, made, start, stop)]
+        if self.skip is not None:
+            steps.append(partial(np.copyto, made, 0, where=self.skip[start:stop, np.newaxis]))
+        return steps
 
     def _hidden(self, zero_masked: bool, steps: list[Step]) -> Array | None:
         """Where the sequence shows zeros, (T, D, 1, N): at masked steps, or those before the first that counts."""
@@ -340,6 +347,18 @@ class Backward(Layer):
 
         self.stored(out, product, 2 * math.prod(right.shape[1:]) * left.shape[-2])
 
+    def of_weights_from(self, left: Array, dz: Array, out: Array | None) -> None:
+        """out (D, A, R) = left (D, A, K), or (A, K), @ dzᵀ (D, K, R); K is long, and this way around BLAS is faster."""
+        if out is None:
+            return
+        turned = self._scratch((self.directions, dz.shape[1], left.shape[-2]), self.dtype)
+
+        def product(d: int, made: Array) -> None:
+            np.matmul(dz[d], (left[d] if left.ndim == 3 else left).T, turned[d])
+            np.copyto(made, turned[d].T)
+
+        self.stored(out, product, 2 * math.prod(dz.shape[1:]) * left.shape[-2])
+
     def sums(self, rows: Array, out: Array | None) -> None:
         """out (D, R) = the sums of rows (D, R, K)."""
         self.stored(out, lambda d, made: np.add.reduce(rows[d], 1, out=made))
@@ -357,7 +376,7 @@ class Backward(Layer):
         if dw is not None:
             rows = self._scratch((self.length, self.batch, features), self.dtype)
             self._copies[0].append(partial(np.copyto, rows, self._given.transpose(1, 0, 2)))
-            self.products(rows.reshape(count, features).T, dz.swapaxes(1, 2), dw)
+            self.of_weights_from(rows.reshape(count, features).T, dz, dw)
 
     def of_weights(
         self, w: Array, dz: Array, dx: Array | None, dw: Array | None, dr: Array | None, dbias: Array | None
@@ -365,7 +384,7 @@ class Backward(Layer):
         """All gradients that are products of dz (T, D, rows, N), of a cell whose rows see x and h alike."""
         stacked, left = self.by_row(dz, [slice(None)]), self.by_row(self.h[:-1], [slice(None)])
         self.of_input(w, stacked, dx, dw)
-        self.products(left, stacked.swapaxes(1, 2), dr)
+        self.of_weights_from(left, stacked, dr)
         self.sums(stacked, dbias)
 
     def finished(self) -> list[Step]:
@@ -464,3 +483,18 @@ def _slope(activation: Activation, clip: float | None, x: Array, y: Array) -> Ar
         return np.asarray(DERIVATIVES[activation.name](x, y, **attrs))
     found = DERIVATIVES[activation.name](np.clip(x, -clip, clip), y, **attrs)
     return np.asarray(found * (np.abs(x) <= clip))
+
+
+# the most frequent ones, without memory of their own
+INTO: dict[str, Callable[[Array, Array], Any]] = {
+    "sigmoid": lambda y, out: np.multiply(np.subtract(1, y, out), y, out),
+    "tanh": lambda y, out: np.subtract(1, np.multiply(y, y, out), out),
+}
+
+
+def slope_into(activation: Activation, clip: float | None, x: Array, y: Array, out: Array) -> None:
+    """out = the derivative of activation(x, clipped to [-clip, clip]) = y."""
+    if clip is None and activation.name in INTO:
+        INTO[activation.name](y, out)
+    else:
+        out[...] = _slope(activation, clip, x, y)
