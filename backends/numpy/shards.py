@@ -1,4 +1,4 @@
-"""Large batches: cut into shards that fit the cache, run on a thread pool with one BLAS thread each.
+"""Large batches: cut into shards that fit the cache, run on several threads with one BLAS thread each.
 
 The cut depends on the model and the batch only, never on the number of threads, so the results are the same bits
 whatever that number is.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ...passes.batch import batch_axis, batch_symbol
 from ...passes.cost import total_flops, working_set
 from .plan import Plan, Resident
 from .program import Program
-from .workers import several
+from .workers import each, several
 
 SHARD_BYTES = 8 << 20  # what the largest step of a shard may read and write
 SHARD_FLOPS = 2 << 20  # less work than this is not worth handing to another thread
@@ -78,8 +78,6 @@ class ShardedProgram:
         self.graph = graph
         self.threads = threads if threads is not None else cores()
         self.whole = Program(graph, resident=resident, memory_limit=memory_limit)
-        self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
         self._flops = max(total_flops(graph), 1)
         sequential = any(node.op.has("sequential") for node in graph.nodes)
         # the results of BLAS depend on its threads; a training has to give the same bits at any number of them
@@ -124,11 +122,8 @@ class ShardedProgram:
                     return plan.run(inputs)
             finally:
                 self.whole.give_back(key, plan)
-        with BLAS.one():
-            if self.threads == 1:
-                results = [self.whole(*part) for part in self._parts(inputs, size)]
-            else:
-                results = list(self._threads().map(lambda part: self.whole(*part), self._parts(inputs, size)))
+        with BLAS.one(), several(self.threads):
+            results = each([partial(self.whole, *part) for part in self._parts(inputs, size)])
         return [np.concatenate(column, axis) for column, axis in zip(zip(*results), self._output_axes)]
 
     @contextmanager
@@ -137,9 +132,3 @@ class ShardedProgram:
         alone = self._one_blas_thread or plan.is_parallel
         with BLAS.one() if alone else nullcontext(), several(self.threads if plan.is_parallel else 1):
             yield
-
-    def _threads(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="tenun")
-            return self._pool

@@ -1,16 +1,19 @@
-"""Steps side by side: what a kernel cuts into branches runs on several threads, if a program has them.
+"""Work side by side: shards of a batch, and what a kernel cuts into branches, on the threads that a program has.
 
-How a step is cut depends on its shapes alone, never on the number of threads, and sums are made in a fixed order: so
+How work is cut depends on its shapes alone, never on the number of threads, and sums are made in a fixed order: so
 the results are the same bits whatever that number is.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from functools import partial
+from itertools import count, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -19,27 +22,40 @@ from .registry import Step
 LEAST_FLOPS = 8 << 20  # of a branch: less is not worth handing to another thread
 MOST = 4  # branches of a step
 
+Task = Callable[[], Any]
 Branches = Sequence[Sequence[Step]]
 _HERE = threading.local()  # .team: the workers that a program on this thread has
 
+core_of_this_thread: Callable[[], int] | None
+try:
+    core_of_this_thread = ctypes.CDLL(None).sched_getcpu if hasattr(os, "sched_setaffinity") else None
+except (AttributeError, OSError, TypeError):
+    core_of_this_thread = None
+
 
 class Worker:
-    """A thread that waits for steps.
+    """A thread that waits for work.
 
-    Two locks hand over in a few microseconds; the queue of an executor takes ten times that.
+    Two locks hand over in a few microseconds, and as long as it takes to wake a core; the queue of an executor takes
+    ten times that.  The worker may run on every core but that of its caller: a virtual machine's sleeping core does not
+    look idle to Linux, which then lets both wait for one another on one core, for 50 ms and more.
     """
 
     def __init__(self) -> None:
         self._go, self._done = threading.Lock(), threading.Lock()
         self._go.acquire()
         self._done.acquire()
-        self._job: Branches = ()
+        self._task: Task = int
         self._error: BaseException | None = None
-        threading.Thread(target=self._work, name="tenun-step", daemon=True).start()
+        self._avoided: int | None = None
+        self._thread = threading.Thread(target=self._work, name="tenun-worker", daemon=True)
+        self._thread.start()
 
-    def start(self, job: Branches) -> None:
-        """Begin with some branches."""
-        self._job = job
+    def start(self, task: Task) -> None:
+        """Begin with a task."""
+        if core_of_this_thread is not None and (here := core_of_this_thread()) != self._avoided:
+            self._keep_off(here)
+        self._task = task
         self._go.release()
 
     def finish(self) -> BaseException | None:
@@ -48,15 +64,24 @@ class Worker:
         error, self._error = self._error, None
         return error
 
+    def _keep_off(self, core: int) -> None:
+        others = os.sched_getaffinity(0) - {core}
+        if others and self._thread.native_id is not None:
+            try:
+                os.sched_setaffinity(self._thread.native_id, others)
+                self._avoided = core
+            except OSError:  # a sandbox may forbid it, and it is only for speed
+                self._avoided = core
+
     def _work(self) -> None:
         while True:
             self._go.acquire()
             try:
                 with np.errstate(all="ignore"):
-                    _run(self._job)
+                    self._task()
             except BaseException as error:
                 self._error = error
-            self._job = ()
+            self._task = int
             self._done.release()
 
 
@@ -83,37 +108,9 @@ class Idle:
 IDLE = Idle()
 
 
-class Parallel:
-    """A step of several branches, none of which reads or writes what another one writes."""
-
-    def __init__(self, branches: Branches) -> None:
-        self.branches = branches
-
-    def __call__(self) -> None:
-        team: list[Worker] = getattr(_HERE, "team", [])
-        threads = min(len(team) + 1, len(self.branches))
-        shares = [self.branches[i::threads] for i in range(threads)]
-        helpers = team[: threads - 1]
-        for worker, share in zip(helpers, shares[1:]):
-            worker.start(share)
-        try:
-            _run(shares[0])
-        finally:
-            errors = [worker.finish() for worker in helpers]
-        for error in errors:
-            if error is not None:
-                raise error
-
-
-def _run(branches: Branches) -> None:
-    for branch in branches:
-        for step in branch:
-            step()
-
-
 @contextmanager
 def several(threads: int) -> Iterator[None]:
-    """Steps inside may use so many threads."""
+    """Work inside may use so many threads."""
     before = getattr(_HERE, "team", [])
     team = _HERE.team = [IDLE.take() for _ in range(threads - 1)]
     try:
@@ -122,6 +119,48 @@ def several(threads: int) -> Iterator[None]:
         _HERE.team = before
         for worker in team:
             IDLE.give_back(worker)
+
+
+def each(tasks: Sequence[Task]) -> list[Any]:
+    """The results of all tasks, on this thread and those of its team: who is free takes the next one.
+
+    Tasks have no team of their own.  Where several fail, the error of one of them is raised.
+    """
+    team: list[Worker] = getattr(_HERE, "team", [])
+    helpers, results, numbers = team[: len(tasks) - 1], [None] * len(tasks), count()
+
+    def work() -> None:
+        while (i := next(numbers)) < len(tasks):
+            results[i] = tasks[i]()
+
+    for worker in helpers:
+        worker.start(work)
+    _HERE.team = []
+    try:
+        work()
+    finally:
+        _HERE.team = team
+        errors = [worker.finish() for worker in helpers]
+    for error in errors:
+        if error is not None:
+            raise error
+    return results
+
+
+class Parallel:
+    """A step of several branches, none of which reads or writes what another one writes."""
+
+    def __init__(self, branches: Branches) -> None:
+        self.branches = branches
+        self._tasks = [partial(_run, branch) for branch in branches]
+
+    def __call__(self) -> None:
+        each(self._tasks)
+
+
+def _run(branch: Sequence[Step]) -> None:
+    for step in branch:
+        step()
 
 
 def cuts(length: int, flops: int, most: int = MOST, unit: int = 1) -> list[slice]:

@@ -17,4 +17,5 @@ from . import (  # noqa: F401
     signal,
     string,
     vision,
+    winograd,
 )

@@ -291,10 +291,10 @@ class Layer(Memory):
         whole = part.flags.c_contiguous and part.dtype == self.dtype
         sums = part if whole else self.work("sums", part.shape)
         rows = sums.reshape(-1, self._outs)
-        steps = compute(rows) + self._finish(rows, sums, None if residual is None else residual[block])
+        steps = compute(rows) + self.finish(rows, sums, None if residual is None else residual[block])
         return steps if whole else [*steps, partial(np.copyto, part, sums, casting="unsafe")]
 
-    def _finish(self, rows: Array, sums: Array, residual: Array | None) -> list[Step]:
+    def finish(self, rows: Array, sums: Array, residual: Array | None) -> list[Step]:
         """Bias, residual and activation; sums is rows in the shape of residual."""
         repeat = next(r for r in range(max(1, TILE_ELEMENTS // self._outs), 0, -1) if len(rows) % r == 0)
         long = rows.reshape(-1, repeat * self._outs)
