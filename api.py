@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import LoadError, UnsupportedError
-from .executable import Executable, random_inputs
+from .executable import Executable, Options, random_inputs
 from .ir.graph import Graph
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def compile(
     backend: str = "numpy",
     pipeline: str | Sequence[str] = "inference",
     threads: int | None = None,
+    exact: bool = False,
+    tune: bool = False,
     custom_objects: Mapping[str, Any] | None = None,
     verify: bool = False,
     keep_text: bool = False,
@@ -53,16 +55,19 @@ def compile(
 ) -> Executable:
     """Load, optimise and make ready to run.
 
-    `pipeline`: a name or a list of passes; `threads`: how many to use (default: the cores at hand); `verify` checks
-    the graph after every pass; `keep_text` keeps its text after every pass in `Executable.records`; `observe(name,
-    graph)` is called after every pass.
+    `pipeline`: a name or a list of passes; `threads`: how many to use (default: the environment variable
+    TENUN_THREADS, or the cores at hand); `exact`: no algorithm that rounds more than sums of products do (Winograd's
+    convolution does: 2e-5 of the results' standard deviation at most); `tune`: algorithms are timed on this machine
+    when shapes are met for the first time, and what was found is kept in the user's cache folder; `verify` checks the
+    graph after every pass; `keep_text` keeps its text after every pass in `Executable.records`; `observe(name, graph)`
+    is called after every pass.
     """
     graph = load(model, custom_objects=custom_objects)
     return Executable(
         graph,
         backend_name=backend,
         passes=pipeline,
-        threads=threads,
+        options=Options(threads, exact=exact, tune=tune),
         verify=verify,
         keep_text=keep_text,
         observe=observe,

@@ -47,6 +47,22 @@ def option(*names: str, **rest: Any) -> Any:
 Model = Annotated[str, argument("MODEL", "A .keras, .h5, .onnx or .tenun file.")]
 
 
+class By(str, Enum):
+    """What a row of a profile is."""
+
+    layer = "layer"
+    node = "node"
+    op = "op"
+    step = "step"
+
+
+class Peer(str, Enum):
+    """What a profile is compared with."""
+
+    ort = "ort"
+    keras = "keras"
+
+
 class Format(str, Enum):
     """How a graph is written."""
 
@@ -434,7 +450,7 @@ def summary(
 ) -> None:
     """Print a table of the layers: results, parameters, operations, memory."""
     from .debug.memory import memory_of, memory_picture
-    from .debug.summary import summarize, table, totals
+    from .debug.summary import memory_rows, summarize, table, totals
 
     graph = loaded(model)
     figures = summarize(graph)
@@ -448,6 +464,8 @@ def summary(
     for name, text in totals(figures, memory_of(plan) if plan else None):
         console.print(f"{name:<11} {text}")
     if memory and plan:
+        for name, text in memory_rows(memory_of(plan)):
+            console.print(f"{name:<11} {text}")
         console.print()
         for line in memory_picture(plan, max(16, min(48, console.width - 60))):
             console.print(line, no_wrap=True, overflow="ellipsis")
@@ -489,6 +507,57 @@ def _without_kernel(graph: Graph) -> list[str]:
     from .ir.text import all_graphs
 
     return sorted({n.op.name for g in all_graphs(graph) for n in g.nodes} - set(KERNELS))
+
+
+# ---- profile
+
+
+@app.command(
+    epilog=examples(
+        "tenun profile model.keras --batch 32",
+        "tenun profile model.onnx --by step --top 10 --threads 1",
+        "tenun profile model.keras --batch 64 --trace trace.json --json profile.json",
+        "tenun profile model.onnx --batch 8 --vs ort",
+    )
+)
+def profile(
+    model: Model,
+    batch: Annotated[int, option("--batch", min=1, metavar="N", help="Samples in a run (default: 1).")] = 1,
+    by: Annotated[By, option("--by", help="What a row is (default: layer).")] = By.layer,
+    top: Annotated[int, option("--top", min=1, metavar="N", help="Rows to show, longest first (default: 40).")] = 40,
+    rounds: Annotated[int, option("--rounds", min=1, metavar="N", help="Timed runs (default: 20).")] = 20,
+    threads: Annotated[
+        int | None, option("--threads", min=1, metavar="N", help="Threads to use (default: the cores at hand).")
+    ] = None,
+    backend: Annotated[str, option("--backend", metavar="NAME", help="What runs it (default: numpy).")] = "numpy",
+    seed: Annotated[int, option("--seed", metavar="N", help="The seed of the random inputs (default: 0).")] = 0,
+    trace: Annotated[
+        str | None, option("--trace", metavar="FILE", help="Write a timeline for chrome://tracing or ui.perfetto.dev.")
+    ] = None,
+    json: Annotated[str | None, option("--json", metavar="FILE", help="Write all figures as JSON.")] = None,
+    vs: Annotated[
+        Peer | None, option("--vs", help="Time ONNX Runtime or Keras on the same file and inputs, too.")
+    ] = None,
+) -> None:
+    """Show where the time of a run goes: layers, ops or steps, operations, bytes, share of what this machine can do."""
+    from . import cli_profile
+    from .executable import random_inputs
+
+    peer = cli_profile.peer_run(vs.value, model, threads) if vs else None
+    executable = compiled(loaded(model), threads=threads, backend=backend)
+    inputs = random_inputs(executable.graph, batch, seed)
+    console = screen()
+    with busy("profiling"):
+        found = executable.profile(inputs, rounds=rounds)
+    found.show(by.value, top, console)
+    race = None
+    if peer and vs:
+        with busy(f"timing {vs.value}"):
+            race = cli_profile.race(executable, peer, vs.value, inputs, rounds)
+        for line in race.lines():
+            console.print(line)
+    for file in cli_profile.write(found, race, trace, json):
+        console.print(f"wrote {file}")
 
 
 # ---- demo, version

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .backends.base import backend
+from .backends.base import DEFAULT, backend
+from .backends.base import Options as Options
 from .errors import RunError
 from .ir.graph import Graph, Var
 from .ir.structure import pack, unpack
-from .passes.manager import Context, PassManager, Record, pipeline
+from .passes.manager import Context, PassManager, Record
+
+if TYPE_CHECKING:
+    from .debug.profile import Profile
 
 Array = np.ndarray[Any, Any]
 
@@ -32,14 +36,14 @@ class Executable:
         *,
         backend_name: str = "numpy",
         passes: str | Sequence[str] = "inference",
-        threads: int | None = None,
+        options: Options = DEFAULT,
         verify: bool = False,
         keep_text: bool = False,
         observe: Callable[[str, Graph], None] | None = None,
     ) -> None:
-        self.graph, self.threads, self.backend_name = graph, threads, backend_name
+        self.graph, self.options, self.backend_name = graph, options, backend_name
         self._backend = backend(backend_name)
-        names = pipeline(passes)
+        names = self._backend.pipeline(passes)
         manager = PassManager(names, Context(self._backend.evaluate), verify, keep_text, observe)
         self.optimized = manager.run(graph.copy())
         self.records: list[Record] = manager.records
@@ -47,7 +51,7 @@ class Executable:
         self._start()
 
     def _start(self) -> None:
-        self._program = self._backend.program(self.optimized, self.threads)
+        self._program = self._backend.program(self.optimized, self.options)
         self._fetching: dict[tuple[str, ...], Any] = {}
         self._lock = threading.Lock()
         self._states = {s.input.name: s for s in self.optimized.state}
@@ -59,7 +63,7 @@ class Executable:
         self.reset_state()
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("graph", "optimized", "records", "passes", "threads", "backend_name", "_kept")
+        kept = ("graph", "optimized", "records", "passes", "options", "backend_name", "_kept")
         return {k: self.__dict__[k] for k in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -156,7 +160,7 @@ class Executable:
                 copy.set_outputs([find_value(copy, name) for name in names], names)
                 copy.state = []
                 manager = PassManager(self.passes, Context(self._backend.evaluate))
-                self._fetching[names] = self._backend.program(manager.run(copy), self.threads)
+                self._fetching[names] = self._backend.program(manager.run(copy), self.options)
             return names, self._fetching[names]
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> Any:
@@ -181,12 +185,14 @@ class Executable:
         """The plan for inputs like these: its steps, arena and memory figures."""
         return self._program.plan(self._arrays(self._named(args, named)))
 
-    def profile(self, *args: Any, rounds: int = 5, **named: Any) -> list[Any]:
-        """Seconds of every step (the median of several rounds), longest first: rows of `debug.profile.StepTime`."""
+    def profile(self, *args: Any, rounds: int = 5, **named: Any) -> Profile:
+        """Where the time of a run goes: nodes, steps and layers with seconds (medians of `rounds` runs), operations,
+        bytes, and their share of what this machine can do.  The state stays as it is.
+        """
         from .debug.profile import profile
 
         arrays = self._arrays(self._named(args, named))
-        return profile(self._program.plan(arrays), arrays, rounds, self.threads)
+        return profile(self._program, arrays, rounds, self.backend_name)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"<executable {self.graph.name!r} ({self._listed}) -> ({', '.join(self.output_names)})>"

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
 from ..errors import UnsupportedError
 from ..ir.graph import Graph
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: `threads` to use (None: the variable TENUN_THREADS, else the cores at hand), bytes that an arena may
+    have (`memory_limit`), only algorithms that do not round more than sums of products do (`exact`), or those that
+    were measured to be the fastest on this machine (`tune`).
+    """
+
+    threads: int | None = None
+    memory_limit: int | None = None
+    exact: bool = False
+    tune: bool = False
+
+
+DEFAULT = Options()
 
 
 class Runnable(Protocol):
@@ -24,14 +41,15 @@ class Backend(Protocol):
 
     evaluate: Callable[..., tuple[Any, ...]]
 
-    def program(
-        self, graph: Graph, threads: int | None = None, resident: Any = None, memory_limit: int | None = None
-    ) -> Runnable: ...
+    def program(self, graph: Graph, options: Options = DEFAULT, resident: Any = None) -> Runnable: ...
 
     def checked(self, var: Any, value: Any) -> Any: ...
 
+    def pipeline(self, name_or_passes: str | Sequence[str]) -> tuple[str, ...]: ...
 
-BACKENDS = {"numpy": "numpy.backend"}  # name -> module in this package, imported when asked for
+
+# name -> module in this package, imported when asked for
+BACKENDS = {"numpy": "numpy.backend", "numba": "numba.backend"}
 
 
 def backend(name: str) -> Backend:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..backends.numpy.plan import Plan
-from ..passes.memory import MemoryPlan, aligned
+from ..passes.memory import aligned
 
 WIDTH = 48  # columns of the picture
 LINES = 60  # buffers drawn at most
@@ -14,23 +14,42 @@ LINES = 60  # buffers drawn at most
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: the arena, what buffers would take without sharing, what no plan can do without, and scratch."""
+    """Bytes of a plan, and how many values need none of their own.
+
+    arena: all buffers; naive: what they would take without sharing; bound: the most in use at any step.  scratch: the
+    most that one step needs for itself; peak: buffers and scratch together; peak_bound: the most in use, scratch
+    included.  views look into another value, in_place were written over an operand, parts straight into what they are
+    joined to.
+    """
 
     arena: int
     naive: int
     bound: int
     scratch: int
+    peak: int
+    peak_bound: int
+    views: int
+    in_place: int
+    parts: int
 
     @property
     def over_bound(self) -> float:
-        """The arena as a multiple of the lower bound."""
+        """The arena as a multiple of its lower bound."""
         return self.arena / self.bound if self.bound else 1.0
+
+    @property
+    def peak_over_bound(self) -> float:
+        """The arena with scratch as a multiple of its lower bound."""
+        return self.peak / self.peak_bound if self.peak_bound else 1.0
 
 
 def memory_of(plan: Plan) -> Memory:
     """The figures of a plan."""
-    memory: MemoryPlan = plan.memory
-    return Memory(memory.total, memory.naive, memory.bound, plan.arena.scratch_bytes)
+    memory, arena, storage = plan.memory, plan.arena, plan.storage
+    return Memory(
+        memory.total, memory.naive, memory.bound, arena.scratch_bytes, arena.peak, arena.bound,
+        len(storage.view_of), storage.in_place, len(storage.part_of),
+    )  # fmt: skip
 
 
 def memory_picture(plan: Plan, width: int = WIDTH) -> Iterator[str]:
@@ -39,7 +58,7 @@ def memory_picture(plan: Plan, width: int = WIDTH) -> Iterator[str]:
     Steps run from left to right, from the copying in of the inputs to that of the outputs.
     """
     nodes = len(plan.graph)
-    buffers = sorted(zip(plan.memory.offsets, plan.roots), key=lambda pair: (pair[0], pair[1].first))
+    buffers = sorted(((plan.offsets[r], r) for r in plan.roots), key=lambda pair: (pair[0], pair[1].first))
     biggest = sorted(buffers, key=lambda pair: -pair[1].var.tensor.nbytes)[:LINES]
     shown = {id(root) for _, root in biggest}
     scale = width / (nodes + 2)

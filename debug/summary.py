@@ -149,6 +149,19 @@ def memory_text(memory: Memory) -> str:
     )
 
 
+def memory_rows(memory: Memory) -> list[tuple[str, str]]:
+    """The figures of a memory plan one by one, as pairs of a name and a text."""
+    return [
+        ("arena", f"{memory.arena:,} bytes, ×{memory.over_bound:.3f} of the {memory.bound:,} alive at the peak"),
+        ("scratch", f"{memory.scratch:,} bytes in the step that needs most"),
+        ("peak", f"{memory.peak:,} bytes with scratch, ×{memory.peak_over_bound:.3f} of the {memory.peak_bound:,} in use"),
+        ("no sharing", f"{memory.naive:,} bytes"),
+        ("views", f"{memory.views} values look into another one"),
+        ("in place", f"{memory.in_place} values are written over an operand"),
+        ("parts", f"{memory.parts} values are made where a later node joins them: concat and pad copy nothing"),
+    ]
+
+
 HEADINGS: Sequence[str] = ("layer", "ops", "result", "parameters", "FLOP", "connected to")
 
 

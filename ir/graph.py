@@ -95,10 +95,12 @@ class Node:
 
     `inputs` are the declared slots (None where left out), then the variadic operands, then one operand for each
     name in `dynamic`: attributes that are known only at run time.  `source` is the path of the layer, or the name
-    of the ONNX node, that the node came from.
+    of the ONNX node, that the node came from; `note` what a pass has to say of it.
     """
 
-    __slots__ = ("_next", "_previous", "attrs", "dynamic", "graph", "graphs", "inputs", "op", "outputs", "source")
+    __slots__ = (
+        "_next", "_previous", "attrs", "dynamic", "graph", "graphs", "inputs", "note", "op", "outputs", "source",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -114,7 +116,7 @@ class Node:
     ) -> None:
         self.op, self.inputs, self.attrs, self.dynamic = op, inputs, attrs, dynamic
         self.graphs = graphs or {}
-        self.source = source
+        self.source, self.note = source, ""
         given = list(names)
         self.outputs = tuple(Var(given[i] if i < len(given) else op.name, t, self, i) for i, t in enumerate(types))
         self.graph: Graph | None = None

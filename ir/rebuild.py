@@ -109,7 +109,9 @@ def copy_node(builder: Builder, node: Node, operands: list[Var | None], attrs: d
         declared = BODY_TYPES[node.op.name]([None if v is None else v.type for v in operands], attrs, graphs)
         graphs = {k: rebuild(g, {v.name: t for v, t in zip(g.inputs, declared[k])}) for k, g in graphs.items()}
     names, source = [v.name for v in node.outputs], node.source or builder.source
-    return builder.node(node.op, operands, attrs, graphs=graphs, names=names, source=source)
+    made = builder.node(node.op, operands, attrs, graphs=graphs, names=names, source=source)
+    made.note = node.note
+    return made
 
 
 def bind_symbols(graph: Graph, types: Mapping[str, Tensor]) -> dict[str, Dim]:

@@ -139,9 +139,17 @@ def _node_line(node: Node, label: _Labels) -> str:
     attrs = {k: value_text(v) for k, v in node.attrs.items() if not _is_default(v, declared[k].default)}
     attrs.update(zip(node.dynamic, (label(v) for v in node.inputs[len(node.operands) :])))
     inside = f" {{{', '.join(f'{k} = {v}' for k, v in attrs.items())}}}" if attrs else ""
-    plain = node.source.isprintable() and node.source == node.source.strip() and not node.source.startswith('"')
-    source = f"  // {node.source if plain else json.dumps(node.source)}" if node.source else ""
-    return f"{results} = {node.op.name}({', '.join(operands)}){inside}{source}"
+    return f"{results} = {node.op.name}({', '.join(operands)}){inside}{_comment(node)}"
+
+
+def _comment(node: Node) -> str:
+    """`  // source`, and `  // note` behind it."""
+    if not (node.source or node.note):
+        return ""
+    text = node.source
+    plain = text.isprintable() and text == text.strip() and not text.startswith('"') and "  // " not in text
+    note = f"  // {node.note}" if node.note else ""
+    return f"  // {text if plain and text else json.dumps(text)}{note}"
 
 
 def _is_default(value: Any, default: Any) -> bool:
@@ -495,9 +503,10 @@ class Parser:
                 self.expect(":")
                 graphs[name] = self.graph()
                 self.skip_blanks()
-        source = self.source()
+        source, note = self.source()
         try:
             node = builder.node(op, operands, attrs, graphs=graphs, names=[n for n, _ in results], source=source)
+            node.note = note
         except TenunError as error:
             self.fail(str(error))
         if [t for _, t in results] != [v.type for v in node.outputs]:
@@ -509,13 +518,18 @@ class Parser:
         self.expect("=")
         return name, self.operand(scope) if self.peek()[0] == "var" else self.value()
 
-    def source(self) -> str:
+    def source(self) -> tuple[str, str]:
+        """The source of a node, and its note."""
         match = _COMMENT.match(self.text, self.at)
         if match is None:
-            return ""
+            return "", ""
         self.at = match.end()
         text = match.group(1)
-        return str(json.loads(text)) if text.startswith('"') else text
+        if not text.startswith('"'):
+            source, _, note = text.partition("  // ")
+            return source, note
+        source, end = json.JSONDecoder().raw_decode(text)
+        return str(source), text[end:].removeprefix("  // ")
 
 
 _WORDS: dict[str, Any] = {

@@ -36,6 +36,18 @@ def _conv_weight_grad(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> in
     return 2 * math.prod(shape(node.inputs[1])) * math.prod(shape(node.outputs[0])[:-1])
 
 
+def _winograd_conv(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
+    """Of a direct convolution, so that shares and speeds can be compared."""
+    x, u = node.inputs[:2]
+    assert x is not None and u is not None
+    return 2 * math.prod(shape(node.outputs[0])) * math.prod(node.attrs["kernel"]) * shape(u)[1]
+
+
+def _winograd_weights(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
+    assert node.inputs[0] is not None
+    return 2 * math.prod(shape(node.outputs[0])) * math.prod(shape(node.inputs[0])[:-2])
+
+
 def _pool(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
     return math.prod(shape(node.outputs[0])) * int(math.prod(node.attrs["window"]))
 
@@ -59,17 +71,28 @@ def _recurrent_grad(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
     return (2 if recorded else 3) * _recurrent(node, shape)
 
 
+def _attention(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
+    """Two products, and about ten operations for each of the scores; both halves of causal ones."""
+    q, k, out = node.inputs[0], node.inputs[1], shape(node.outputs[0])
+    assert q is not None and k is not None
+    return math.prod(out[:-1]) * shape(k)[-2] * 2 * (shape(q)[-1] + out[-1] + 5)
+
+
 def _chain(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
     """Nothing but what the body costs, which is counted anyway."""
     return 0
 
 
 RULES: dict[str, CostRule] = {
+    "attention": _attention,
     "chain": _chain,
     "matmul": _matmul,
     "conv": _conv,
     "conv_transpose": _conv_transpose,
     "conv_weight_grad": _conv_weight_grad,
+    "winograd_conv": _winograd_conv,
+    "winograd_weight_grad": _conv_weight_grad,
+    "winograd_weights": _winograd_weights,
     "max_pool": _pool,
     "max_pool_grad": _pool_grad,
     "max_pool_pick": _pool,

@@ -72,7 +72,7 @@ def _fold_known(graph: Graph, node: Node) -> int:
     t = node.output.type
     if not isinstance(t, Tensor) or t.value is None or not dims.is_number(t.value) or not t.is_static:
         return 0
-    _replace(graph, node, [np.array(t.value, t.dtype.numpy).reshape(t.static)])
+    _replace(graph, node, [_stored(np.array(t.value, t.dtype.numpy).reshape(t.static))])
     return 1
 
 
@@ -86,13 +86,43 @@ def _fold_computed(graph: Graph, node: Node, context: Context) -> int:
     size = sum(_bytes(v.type) for v in node.outputs)
     if size > context.fold_limit and size > sum(v.tensor.nbytes for v in node.inputs if v is not None):
         return 0
+    _replace(graph, node, _computed(node, context) if context.memo is None else context.memo(node, context))
+    return 1
+
+
+def _computed(node: Node, context: Context) -> list[Any]:
+    """The results of a node, arrays as constants have them."""
+    assert context.evaluate is not None
     try:
         with np.errstate(all="ignore"):
             results = context.evaluate(node.op, [v and v.data for v in node.inputs], node.attrs, node.dynamic)
     except TenunError as error:
         raise error.at(node=node.source or None, op=node.op.name) from None
-    _replace(graph, node, list(results))
-    return 1
+    return [_stored(np.asarray(array)) for array in results]
+
+
+class Memo:
+    """What was computed from the large constants of a graph, and from that: once for all graphs that share them."""
+
+    LEAST = 1 << 14  # bytes of a result that is worth keeping
+
+    def __init__(self, graph: Graph) -> None:
+        self._known = {id(v.data): v.data for v in graph.constants}
+        self._found: dict[Any, list[Any]] = {}
+
+    def __call__(self, node: Node, context: Context) -> list[Any]:
+        """The results of a node."""
+        operands = [v and id(v.data) for v in node.inputs]
+        small = sum(_bytes(v.type) for v in node.outputs) < self.LEAST
+        if small or not all(i is None or i in self._known for i in operands):
+            return _computed(node, context)
+        key = (node.op.name, repr(sorted(node.attrs.items())), node.dynamic, *operands)
+        if key not in self._found:
+            self._found[key] = _computed(node, context)
+            for array in self._found[key]:
+                array.flags.writeable = False  # constants that nobody needs to copy
+                self._known[id(array)] = array
+        return self._found[key]
 
 
 def _symbolic(attribute: Any) -> bool:
@@ -112,7 +142,7 @@ def _replace(graph: Graph, node: Node, arrays: list[Any]) -> None:
     for out, array in zip(node.outputs, arrays):
         if not graph.is_unused(out):
             name = next((v.name for v in node.inputs if v is not None and v.constant is not None), out.name)
-            graph.replace(out, graph.add_constant(_stored(np.asarray(array)), name))
+            graph.replace(out, graph.add_constant(array, name))
     graph.erase(node)
 
 

@@ -1,19 +1,27 @@
 """The memory plan: lifetimes in, offsets out.
 
 Buffers that live at the same time must not overlap.  Finding the smallest arena is bin packing in two dimensions
-(NP-hard), so two greedy orders are tried and the better kept: by size (large first; Pisarchyk & Lee 2020, "Efficient
-memory management for deep neural net inference") and by the amount alive at the buffer's birth.  The lower bound is
-the largest amount alive at any step.
+(NP-hard).  Buffers are put down one by one, each into the lowest or the tightest gap between those that live at the
+same time; several orders are tried until one meets the lower bound, the largest amount alive at any step: by size
+(Pisarchyk & Lee 2020, "Efficient memory management for deep neural net inference"), by the amount alive at the
+buffer's birth, by size times length of life, by length, by birth.  Where none does, the best order is changed at random
+and changed again (with a fixed seed), as long as that takes no more than its share of the time to compile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from random import Random
 
 from ..ir.graph import Var
 
 ALIGN = 64  # bytes: a cache line, and the width of an AVX-512 register
+EFFORT = 30_000  # pairs of buffers looked at before the search ends: some milliseconds
+CLIMBS = 100  # orders tried at random
+GOOD = 1.01  # times the lower bound: not worth to try orders at random
 
 
 @dataclass(frozen=True)
@@ -60,16 +68,16 @@ def aligned(size: int) -> int:
 
 
 def plan_memory(buffers: Sequence[Buffer]) -> MemoryPlan:
-    """Offsets under which no two buffers that are alive together overlap."""
-    alive = live_bytes(buffers)
-    orders = (
-        lambda i: (-buffers[i].size, buffers[i].first),
-        lambda i: (-alive[buffers[i].first], -buffers[i].size),
-    )
-    plans = [_place(buffers, sorted(range(len(buffers)), key=key)) for key in orders]
-    offsets, total = min(plans, key=lambda plan: plan[1])
-    naive = sum(aligned(b.size) for b in buffers)
-    return MemoryPlan(tuple(offsets), total, max(alive.values(), default=0), naive)
+    """Offsets under which no two buffers that are alive together overlap; the same for the same buffers."""
+    bound = max(live_bytes(buffers).values(), default=0)
+    offsets, total = _Search(buffers, bound).run()
+    return MemoryPlan(tuple(offsets), total, bound, sum(aligned(b.size) for b in buffers))
+
+
+def with_scratch(buffers: Sequence[Buffer], needs: Mapping[int, int]) -> MemoryPlan:
+    """A plan in whose total there is, at each step, one gap for the bytes that the step needs for itself."""
+    plan = plan_memory([*buffers, *(Buffer(size, step, step) for step, size in needs.items())])
+    return MemoryPlan(plan.offsets[: len(buffers)], plan.total, plan.bound, plan.naive)
 
 
 def live_bytes(buffers: Sequence[Buffer]) -> dict[int, int]:
@@ -85,23 +93,108 @@ def live_bytes(buffers: Sequence[Buffer]) -> dict[int, int]:
     return alive
 
 
-def _place(buffers: Sequence[Buffer], order: Sequence[int]) -> tuple[list[int], int]:
-    """Put the buffers one by one into the tightest gap between those already placed that live at the same time."""
-    offsets = [0] * len(buffers)
-    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; sorted by offset
-    total = 0
-    for i in order:
-        b, size = buffers[i], aligned(buffers[i].size)
-        best, gap_start, tightest = None, 0, None
-        for start, end, first, last in placed:
-            if first > b.last or last < b.first:
-                continue
-            gap = start - gap_start
-            if gap >= size and (tightest is None or gap < tightest):
-                best, tightest = gap_start, gap
-            gap_start = max(gap_start, end)
-        offsets[i] = gap_start if best is None else best
-        placed.append((offsets[i], offsets[i] + size, b.first, b.last))
-        placed.sort()
-        total = max(total, offsets[i] + size)
-    return offsets, total
+# (a buffer, bytes alive at its birth, the most during its life) -> what to sort by: the first is put down first.
+Key = Callable[[Buffer, int, int], tuple[int, ...]]
+
+ORDERS: dict[str, Key] = {
+    "size": lambda b, birth, most: (-b.size, b.first),
+    "alive": lambda b, birth, most: (-birth, -b.size),
+    "peak": lambda b, birth, most: (-most, b.first == b.last, -b.size),  # scratch, of one step, after the buffers
+    "area": lambda b, birth, most: (-b.size * (b.last - b.first + 1),),
+    "length": lambda b, birth, most: (b.first - b.last, -b.size),
+    "birth": lambda b, birth, most: (b.first, -b.size),
+}
+
+# Where a buffer is put: of (room that is left, offset) of all gaps that it fits the least.
+FITS: dict[str, Callable[[int, int], tuple[int, int]]] = {
+    "best": lambda room, offset: (room, offset),
+    "first": lambda room, offset: (offset, room),
+}
+
+
+class _Search:
+    """Tries orders, and keeps the best."""
+
+    def __init__(self, buffers: Sequence[Buffer], bound: int) -> None:
+        self.buffers, self.bound = buffers, bound
+        self.sizes = [aligned(b.size) for b in buffers]
+        self.meets = _conflicts(buffers)
+        self.effort = EFFORT
+        self.best: tuple[int, list[int], list[int], str] | None = None  # bytes, offsets, order, fit
+
+    def run(self) -> tuple[list[int], int]:
+        """The offsets and the bytes that they take."""
+        if not self.buffers:
+            return [], 0
+        facts = list(zip(self.buffers, *_amounts(self.buffers)))
+        for fit, (number, key) in product(FITS, enumerate(ORDERS.values())):
+            if self._done(always=fit == "best" and number < 2):
+                break
+            self._try(sorted(range(len(facts)), key=lambda i: key(*facts[i])), fit)
+        self._climb()
+        assert self.best is not None
+        return self.best[1], self.best[0]
+
+    def _done(self, always: bool = False) -> bool:
+        return self.best is not None and (self.best[0] <= self.bound or (self.effort <= 0 and not always))
+
+    def _climb(self) -> None:
+        """Change the best order a little: what lies on top, or meets that, is put down earlier."""
+        random = Random(0)
+        for _ in range(CLIMBS):
+            assert self.best is not None
+            if self._done() or self.best[0] <= GOOD * self.bound:
+                return
+            total, offsets, order, fit = self.best
+            top = [i for i in order if offsets[i] + self.sizes[i] == total]
+            moved = random.choice([i for j in top for i in (j, *self.meets[j])])
+            place = order.index(moved)
+            to = random.randint(0, place)
+            self._try([*order[:to], moved, *order[to:place], *order[place + 1 :]], fit)
+
+    def _try(self, order: list[int], fit: str) -> None:
+        """Put the buffers down in this order; as good as the best counts as better, to get away from it."""
+        offsets = self._placed(order, FITS[fit])
+        total = max(o + s for o, s in zip(offsets, self.sizes))
+        if self.best is None or total <= self.best[0]:
+            self.best = total, offsets, order, fit
+
+    def _placed(self, order: Sequence[int], fit: Callable[[int, int], tuple[int, int]]) -> list[int]:
+        offsets = [-1] * len(order)
+        for i in order:
+            self.effort -= 1 + len(self.meets[i])
+            spans = sorted((offsets[j], offsets[j] + self.sizes[j]) for j in self.meets[i] if offsets[j] >= 0)
+            gaps = list(_gaps(spans, self.sizes[i]))
+            end = max((stop for _, stop in spans), default=0)
+            offsets[i] = min(gaps, key=lambda gap: fit(*gap))[1] if gaps else end
+        return offsets
+
+
+def _amounts(buffers: Sequence[Buffer]) -> tuple[list[int], list[int]]:
+    """Bytes alive at the birth of each buffer, and the most during its life."""
+    alive = live_bytes(buffers)
+    steps = sorted(alive)
+    spans = [(bisect_left(steps, b.first), bisect_right(steps, b.last)) for b in buffers]
+    return [alive[b.first] for b in buffers], [max(alive[s] for s in steps[i:j]) for i, j in spans]
+
+
+def _gaps(spans: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    """The gaps before sorted spans that have room for a size: (room that is left, offset)."""
+    end = 0
+    for start, stop in spans:
+        if start - end >= size:
+            yield start - end - size, end
+        end = max(end, stop)
+
+
+def _conflicts(buffers: Sequence[Buffer]) -> list[list[int]]:
+    """For each buffer those that are alive together with it."""
+    meets: list[list[int]] = [[] for _ in buffers]
+    alive: list[int] = []
+    for i in sorted(range(len(buffers)), key=lambda i: buffers[i].first):
+        alive = [j for j in alive if buffers[j].last >= buffers[i].first]
+        for j in alive:
+            meets[i].append(j)
+            meets[j].append(i)
+        alive.append(i)
+    return meets

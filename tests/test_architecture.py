@@ -37,8 +37,9 @@ LAYERS: dict[str, set[str]] = {
     "cli_inputs": {"errors", "ir"},
     "cli_results": {"errors", "files"},
     "cli_train": {"errors", "api", "training"},
+    "cli_profile": {"errors", "files", "debug", "executable"},
     "cli": {"errors", "files", "ir", "passes", "backends", "debug", "executable", "api", "demo", "__version__"}
-    | {"cli_inputs", "cli_results", "cli_train"},
+    | {"cli_inputs", "cli_results", "cli_train", "cli_profile"},
     "__main__": {"cli"},
     "__init__": {"api", "executable", "ir", "errors", "layers", "training", "value", "estimators"},
 }

@@ -27,6 +27,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "model.keras").symlink_to(ROOT / "demo" / "digits_cnn.keras")
     np.save(tmp_path / "images.npy", np.zeros((2, 8, 8, 1), np.float32))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TENUN_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 

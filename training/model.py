@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backends.base import backend
+from ..backends.base import Options, backend
 from ..errors import GraphError, LoadError, RunError, TenunError
 from ..executable import Executable
 from ..ir import Graph, Tensor
@@ -99,7 +99,7 @@ class Runner:
         self._version = self._frozen_version()
         self._inputs = [v for v in graph.inputs if v.name not in self.resident]
         self._checked = chosen.checked
-        self.program = chosen.program(graph, model.threads, self.resident, model.memory_limit)
+        self.program = chosen.program(graph, Options(model.threads, model.memory_limit), self.resident)
 
     def _frozen_version(self) -> int:
         return sum(layer.version for layer in self._frozen)
@@ -350,7 +350,7 @@ class Model:
     def executable(self) -> Executable:
         """The model compiled for inference, with the weights as they are now."""
         if self._executable is None or self._executable[0] != self._version():
-            self._executable = self._version(), Executable(self.graph(), threads=self.threads)
+            self._executable = self._version(), Executable(self.graph(), options=Options(self.threads))
         return self._executable[1]
 
     # ---- compiling

@@ -17,10 +17,15 @@ from ...errors import RunError, ShapeError, TenunError
 from ...ir.graph import Graph, Var
 from ...ir.rebuild import bind_symbols, rebuild
 from ...ir.types import Tensor, type_of
+from ...passes.fold import Memo
 from ...passes.manager import Context, PassManager, pipeline
 from ...passes.recompute import Budget, Recomputation
+from ..base import DEFAULT, Options
 from .evaluate import evaluate, run_time_type
-from .plan import Plan, Resident, lives
+from .plan import Plan
+from .registry import NUMPY, Kernels
+from .storage import Resident, lives
+from .tuning import measured
 
 CACHE = 16  # plans kept for different input shapes
 
@@ -29,14 +34,17 @@ class Program:
     """A graph as a function on arrays; thread-safe.
 
     States with an array in `resident` (by the name of their input) are read and changed there by every run: they are
-    neither inputs nor outputs of the function, which then serves one thread at a time.  memory_limit: bytes that the
-    arena of a plan may have, for which values are computed twice; RunError where that is not enough.
+    neither inputs nor outputs of the function, which then serves one thread at a time.  To come by with the options'
+    `memory_limit`, values are computed twice; RunError where that is not enough.
     """
 
     def __init__(
-        self, graph: Graph, cache: int = CACHE, resident: Resident | None = None, memory_limit: int | None = None
-    ) -> None:
-        self.graph, self.cache, self.resident, self.memory_limit = graph, cache, resident or {}, memory_limit
+        self, graph: Graph, options: Options = DEFAULT, resident: Resident | None = None, cache: int = CACHE,
+        kernels: Kernels = NUMPY,
+    ) -> None:  # fmt: skip
+        self.graph, self.options, self.resident, self.cache = graph, options, resident or {}, cache
+        self.kernels = kernels
+        self._memo = Memo(graph)
         self._lock = threading.Lock()
         self._idle: OrderedDict[tuple[Any, ...], list[Plan]] = OrderedDict()
 
@@ -80,15 +88,17 @@ class Program:
     def _make(self, inputs: Sequence[Any]) -> Plan:
         given = iter(inputs)
         everything = [self.resident[v.name] if v.name in self.resident else next(given) for v in self.graph.inputs]
-        budget = None
-        if self.memory_limit is not None:
-            budget = Budget(self.memory_limit, partial(lives, resident=self.resident))
-        special = specialize(self.graph, everything, budget)
+        budget, options, buffers = None, self.options, partial(lives, resident=self.resident)
+        if options.memory_limit is not None:
+            budget = Budget(options.memory_limit, buffers)
+        tuner = partial(measured, kernels=self.kernels) if options.tune else None
+        context = Context(evaluate, budget=budget, exact=options.exact, tuner=tuner, memo=self._memo, lives=buffers)
+        special = specialize(self.graph, everything, context)
         report = budget.report if budget is not None else None
         if report is not None and not report.fits:
             raise _too_little(special, report)
         try:
-            return Plan(special, Program, self.resident, report)
+            return Plan(special, partial(Program, kernels=self.kernels), self.resident, report, self.kernels)
         except (MemoryError, OverflowError, ValueError) as error:
             shapes = ", ".join(f"{v.name}: {v.type}" for v in special.inputs)
             message = f"cannot plan {special.name!r} for inputs {shapes}: {error}"
@@ -104,16 +114,13 @@ def _too_little(graph: Graph, report: Recomputation) -> RunError:
     )
 
 
-def specialize(graph: Graph, inputs: Sequence[Any], budget: Budget | None = None) -> Graph:
-    """The graph for inputs of exactly these types: symbols become numbers, shape arithmetic folds away.
-
-    With a budget, values are computed twice so that its arena becomes as small as that.
-    """
+def specialize(graph: Graph, inputs: Sequence[Any], context: Context) -> Graph:
+    """The graph for inputs of exactly these types: symbols become numbers, shape arithmetic folds away."""
     types = {v.name: run_time_type(x) for v, x in zip(graph.inputs, inputs)}
     symbols = bind_symbols(graph, types)  # type: ignore[arg-type]
     narrow = {k: t for k, t in types.items() if isinstance(t, Tensor)}
     special = rebuild(graph, {k: Tensor(t.dtype, t.shape) for k, t in narrow.items()}, symbols)
-    return PassManager(pipeline("specialize"), Context(evaluate, budget=budget)).run(special)
+    return PassManager(pipeline("specialize"), context).run(special)
 
 
 def checked(var: Var, value: Any) -> Any:

@@ -27,12 +27,21 @@ While binding, only the elements of constants may be read: `is_constant(array)` 
 gives an uninitialised array that lives during the step.  An operand that was left out is None; so is an entry of
 `out` (a tuple where the op has several outputs) which nobody uses.  Steps write every element of `out`.
 Attributes come as keywords, all of them, canonical and concrete.
+
+What a bound kernel says of itself, for the planner of memory:
+
+`strided`  it reads operands and writes `out` wherever they lie, without copies of whole arrays: they may be slices of
+           larger arrays, whose last axis is contiguous
+`over`     the names of operands which `out` may be, where the op has not the trait `inplace` for all of them
+`parts`    (out, shapes of the operands, **attributes) -> for each operand the view of `out` in which it may lie
+           already, or None: then there is nothing left to copy (`same_place` tells)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,24 +49,44 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 Step = Callable[[], Any]
 Scratch = Callable[..., Array]  # (shape, dtype) -> an uninitialised array
+Parts = Callable[..., Sequence["Array | None"]]  # (out, shapes, **attributes) -> views of out
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A row of the table: `form` is function, view or kernel."""
+    """A row of the table: `form` is function, view or kernel; the rest is what a kernel says of itself."""
 
     name: str
     form: str
     call: Callable[..., Any]
+    strided: bool = False
+    over: tuple[str, ...] = ()
+    parts: Parts | None = None
+
+    @property
+    def writes_strided(self) -> bool:
+        """Whether the result may lie anywhere: what arrays-in-arrays-out computes is copied there anyway."""
+        return self.strided or self.form != "kernel"
 
 
 KERNELS: dict[str, Kernel] = {}
 
 
-def _register(form: str, call: Callable[..., Any], name: str | None) -> Callable[..., Any]:
+@dataclass(frozen=True)
+class Kernels:
+    """The table that plans are bound with: op name -> row, under a name that tells what was measured with it."""
+
+    name: str
+    rows: Mapping[str, Kernel]
+
+
+NUMPY = Kernels("numpy", KERNELS)
+
+
+def _register(form: str, call: Callable[..., Any], name: str | None, **properties: Any) -> Callable[..., Any]:
     key = name or call.__name__.rstrip("_")
     assert key not in KERNELS, f"kernel {key} is registered twice"
-    KERNELS[key] = Kernel(key, form, call)
+    KERNELS[key] = Kernel(key, form, call, **properties)
     return call
 
 
@@ -71,11 +100,21 @@ def view(call: Callable[..., Any], name: str | None = None) -> Callable[..., Any
     return _register("view", call, name)
 
 
-def kernel(call: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
-    """Register a kernel that binds arrays to a step."""
-    return _register("kernel", call, name)
+def kernel(
+    call: Callable[..., Any] | None = None, name: str | None = None, *, strided: bool = False,
+    over: tuple[str, ...] = (), parts: Parts | None = None,
+) -> Callable[..., Any]:  # fmt: skip
+    """Register a kernel that binds arrays to a step; without one, a decorator with these properties."""
+    if call is None:
+        return partial(kernel, name=name, strided=strided, over=over, parts=parts)
+    return _register("kernel", call, name, strided=strided, over=over, parts=parts)
 
 
 def is_constant(array: Array | None) -> bool:
     """Whether an array given while binding holds a constant, whose elements may be read."""
     return array is not None and not array.flags.writeable
+
+
+def same_place(a: Array, b: Array) -> bool:
+    """Whether two arrays are the same elements of the same memory."""
+    return a.shape == b.shape and a.strides == b.strides and a.ctypes.data == b.ctypes.data

@@ -11,18 +11,24 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from math import ceil
 from typing import Any
 
 import numpy as np
 
+from ...errors import RunError
 from ...ir.graph import Graph
 from ...passes.batch import batch_axis, batch_symbol
 from ...passes.cost import total_flops, working_set
-from .plan import Plan, Resident
+from ..base import DEFAULT, Options
+from .plan import Plan
 from .program import Program
+from .registry import NUMPY, Kernels
+from .storage import Resident
 from .workers import each, several
 
-SHARD_BYTES = 8 << 20  # what the largest step of a shard may read and write
+SHARD_BYTES = 16 << 20  # what the largest step of a shard may read and write
+REUSE = 100  # operations for each byte of weights: every shard reads all of them, and memory is what threads share
 SHARD_FLOPS = 2 << 20  # less work than this is not worth handing to another thread
 SEQUENTIAL_FLOPS = 300 << 20  # the same where it comes in many small steps, between which threads wait for each other
 
@@ -68,21 +74,31 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_threads() -> int:
+    """What the environment variable TENUN_THREADS says, or the number of cores; RunError where it is no number."""
+    given = os.environ.get("TENUN_THREADS", "").strip()
+    if not given:
+        return cores()
+    if not given.isdigit() or not int(given):
+        raise RunError(f"TENUN_THREADS is {given!r}", hint="set it to a number of threads, 1 or more")
+    return int(given)
+
+
 class ShardedProgram:
     """A program that cuts its batch; with one thread it is the program itself, BLAS on one thread too."""
 
     def __init__(
-        self, graph: Graph, threads: int | None = None, resident: Resident | None = None,
-        memory_limit: int | None = None,
-    ) -> None:  # fmt: skip
+        self, graph: Graph, options: Options = DEFAULT, resident: Resident | None = None, kernels: Kernels = NUMPY
+    ) -> None:
         self.graph = graph
-        self.threads = threads if threads is not None else cores()
-        self.whole = Program(graph, resident=resident, memory_limit=memory_limit)
+        self.threads = options.threads if options.threads is not None else default_threads()
+        self.whole = Program(graph, options, resident, kernels=kernels)
         self._flops = max(total_flops(graph), 1)
         sequential = any(node.op.has("sequential") for node in graph.nodes)
         # the results of BLAS depend on its threads; a training has to give the same bits at any number of them
         self._one_blas_thread = self.threads == 1 or sequential or bool(resident)
-        self._least = SEQUENTIAL_FLOPS if sequential else SHARD_FLOPS
+        weights = sum(v.tensor.nbytes for v in graph.constants)
+        self._least = SEQUENTIAL_FLOPS if sequential else max(SHARD_FLOPS, REUSE * weights)
         symbol = batch_symbol(graph)
         self._axes = [batch_axis(v, symbol) or 0 for v in graph.inputs] if symbol else None
         self._output_axes = [batch_axis(v, symbol) or 0 for v in graph.outputs] if symbol else []
@@ -100,8 +116,9 @@ class ShardedProgram:
         batch = inputs[0].shape[self._axes[0]]
         if any(x.shape[axis] != batch for x, axis in zip(inputs, self._axes)):
             return 0
-        # two halves at least, if each is work enough: a batch that fits one shard still uses two cores
-        size = min(self._shard, -(-batch // 2))
+        # an even number of equal parts, two at least if each is work enough: a small batch still uses two cores
+        parts = 2 * max(1, ceil(batch / (2 * self._shard)))
+        size = ceil(batch / parts)
         return size if size * self._flops >= self._least and size < batch else 0
 
     def _parts(self, inputs: Sequence[Any], size: int) -> Iterator[list[Any]]:

@@ -108,16 +108,22 @@ class Idle:
 IDLE = Idle()
 
 
+def team() -> list[Worker]:
+    """The workers that steps on this thread may start."""
+    found: list[Worker] = getattr(_HERE, "team", [])
+    return found
+
+
 @contextmanager
 def several(threads: int) -> Iterator[None]:
     """Work inside may use so many threads."""
-    before = getattr(_HERE, "team", [])
-    team = _HERE.team = [IDLE.take() for _ in range(threads - 1)]
+    before = team()
+    taken = _HERE.team = [IDLE.take() for _ in range(threads - 1)]
     try:
         yield
     finally:
         _HERE.team = before
-        for worker in team:
+        for worker in taken:
             IDLE.give_back(worker)
 
 
@@ -126,8 +132,8 @@ def each(tasks: Sequence[Task]) -> list[Any]:
 
     Tasks have no team of their own.  Where several fail, the error of one of them is raised.
     """
-    team: list[Worker] = getattr(_HERE, "team", [])
-    helpers, results, numbers = team[: len(tasks) - 1], [None] * len(tasks), count()
+    workers = team()
+    helpers, results, numbers = workers[: len(tasks) - 1], [None] * len(tasks), count()
 
     def work() -> None:
         while (i := next(numbers)) < len(tasks):
@@ -139,7 +145,7 @@ def each(tasks: Sequence[Task]) -> list[Any]:
     try:
         work()
     finally:
-        _HERE.team = team
+        _HERE.team = workers
         errors = [worker.finish() for worker in helpers]
     for error in errors:
         if error is not None:
@@ -147,7 +153,11 @@ def each(tasks: Sequence[Task]) -> list[Any]:
     return results
 
 
-class Parallel:
+class Threaded:
+    """A step that runs on several threads, if a program has them."""
+
+
+class Parallel(Threaded):
     """A step of several branches, none of which reads or writes what another one writes."""
 
     def __init__(self, branches: Branches) -> None:

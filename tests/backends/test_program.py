@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tenun
+from tenun.backends.base import Options
 from tenun.backends.numpy.shards import ShardedProgram
 from tenun.ir import Builder, Graph, State, Tensor, symbol
 from tenun.ir.types import boolean, f32, i64
@@ -60,7 +61,7 @@ def test_eight_threads_call_one_executable() -> None:
 def test_the_number_of_threads_does_not_change_a_bit() -> None:
     x = images(64)
     results = [tenun.compile(network(), threads=t)(x) for t in (1, 2, 3)]
-    sharded = ShardedProgram(network(), 2)
+    sharded = ShardedProgram(network(), Options(2))
     assert batch_symbol(network()) == "N" and sharded._cut([x]) > 0
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])

@@ -1,9 +1,8 @@
-"""Summaries, memory pictures and profiles."""
+"""Summaries and memory pictures."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 import tenun
 from tenun.debug.memory import memory_of, memory_picture
@@ -80,18 +79,3 @@ def test_the_picture_has_a_line_for_each_buffer() -> None:
 def test_quantities() -> None:
     assert [quantity(n, "B") for n in (0, 999, 1500, 2.5e6, 3e9)] == ["0 B", "999 B", "1.5 kB", "2.5 MB", "3 GB"]
     assert quantity(12) == "12" and quantity(1234) == "1.23 k"
-
-
-@pytest.mark.parametrize("batch", [1, 3, 4000])
-def test_profile(batch: int) -> None:
-    """Also for a batch that is cut into shards; calls before and after are not disturbed."""
-    executable = tenun.compile(network())
-    x = images(batch)
-    before = executable(x)
-    rows = executable.profile(x, rounds=3)
-    assert sum(row.share for row in rows) == pytest.approx(1)
-    assert [row.seconds for row in rows] == sorted((row.seconds for row in rows), reverse=True)
-    ops = [row.op for row in rows]
-    assert ops.count("conv") == 1 and ops.count("matmul") == 2 and "reshape" not in ops
-    assert all(row.source for row in rows if row.op == "conv") and "conv(" in rows[ops.index("conv")].node
-    np.testing.assert_array_equal(executable(x), before)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tenun.backends.base import Options
 from tenun.backends.numpy import kernels
 from tenun.backends.numpy.evaluate import evaluate
 from tenun.backends.numpy.program import Program
@@ -210,7 +211,7 @@ def test_cost_and_batch() -> None:
     b = Builder(Graph("g"))
     after = chained(b.outputs(b.tanh(b.mul(b.input("x", Tensor(F32, (N, 40))), row[0]))))
     assert batch_symbol(after) == "N" and [n.op.name for n in after.nodes] == ["chain"]
-    program = ShardedProgram(after, threads=2)
+    program = ShardedProgram(after, Options(2))
     program._shard, program._least = 2, 1
     np.testing.assert_allclose(program(x)[0], np.tanh(x * row[0]), rtol=1e-6)
     square = "%a: f32[N, N] = mul(%x, %y)\n%b: f32[N, N] = tanh(%a)"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tenun.backends.base import Options
 from tenun.backends.numpy.evaluate import evaluate
 from tenun.backends.numpy.shards import ShardedProgram
 from tenun.executable import Executable
@@ -92,8 +93,8 @@ def test_outputs_stay(passes: str, names: list[str], seed: int) -> None:
     chosen = PIPELINES.get(passes, (passes,))
     after = optimize(graph, chosen, Context(evaluate), verify_each=True)
     assert parse(str(after), after.weights) == after
-    want = Executable(graph, passes="none", threads=1).run({"x": x})
-    got = Executable(graph, passes=chosen, threads=1).run({"x": x})
+    want = Executable(graph, passes="none", options=Options(1)).run({"x": x})
+    got = Executable(graph, passes=chosen, options=Options(1)).run({"x": x})
     for name, value in want.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-4)
 
@@ -103,7 +104,7 @@ def test_outputs_stay(passes: str, names: list[str], seed: int) -> None:
 def test_a_batch_that_is_cut_gives_the_same(names: list[str], seed: int) -> None:
     """Where the analysis says that samples never meet, every sample by itself gives its part of the result."""
     graph = optimize(random_graph(names, seed), "inference", Context(evaluate))
-    program = ShardedProgram(graph, threads=2)
+    program = ShardedProgram(graph, Options(2))
     x = np.random.default_rng(seed).standard_normal((5, 4, 6, 3)).astype(np.float32)
     want = program.whole(x)
     if batch_symbol(graph) is None:

@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tenun
+from tenun.backends.base import Options
 from tenun.backends.numpy.evaluate import evaluate
-from tenun.backends.numpy.plan import Plan, lives
+from tenun.backends.numpy.plan import Plan
 from tenun.backends.numpy.program import Program, specialize
+from tenun.backends.numpy.storage import lives
 from tenun.errors import RunError
 from tenun.ir import Builder, Graph, Tensor, Var, parse, verify
 from tenun.ir.states import States
@@ -143,7 +145,7 @@ def test_a_state_is_not_read_after_its_change() -> None:
     runs = []
     for limit in (None, report.before):
         w_array = np.full((8, 16), 0.5, np.float32)
-        program = Program(graph, resident={"w": w_array}, memory_limit=limit)
+        program = Program(graph, Options(memory_limit=limit), {"w": w_array})
         runs.append([*(program(*arrays)[0] for _ in range(3)), w_array])
     for want, got in zip(*runs):
         np.testing.assert_array_equal(got, want)
@@ -184,7 +186,7 @@ def test_random_graphs_keep_their_bits(names: list[str], seed: int, part: float)
     loss = b.reduce_sum(b.tanh(values[-1]))
     graph = b.outputs(loss, *gradients(b, [loss], [w, values[0]]))
     arrays = [rng.normal(size=(12, 12)).astype(np.float32) for _ in range(2)]
-    special = specialize(graph, arrays)
+    special = specialize(graph, arrays, Context(evaluate))
     before = Plan(special, Program).memory.total
     after, report = recomputed(special, int(before * part))
     assert report.before == before and Plan(after, Program).memory.total == report.after <= before

@@ -28,15 +28,18 @@ from .memory import Block, Memory, blocks, compute_dtype
 Apply = Callable[[Array, Array, "Array | None"], list[Step]]  # (source, out, residual) -> steps
 
 BLOCK_BYTES = 1 << 20  # patches of a block: fit L2
+COLUMNS_BYTES = 1 << 18  # of patches as columns and their results
 BLOCK_ROWS = 64  # but a product of fewer rows than this is slow
 PADDED_BYTES = 1 << 19  # padded images made at once
 DEPTHWISE_ELEMENTS = 1 << 16  # output elements of a depthwise block
 DEPTHWISE_ROW = 1 << 14  # of the row that its weights are repeated to
 TILE_ELEMENTS = 1 << 12  # of a repeated bias: fits L1
+FEW_CHANNELS = 8
+SHORT = 8  # elements of the last axis: shorter loops than this are not worth it
 GROUP_CHANNELS = 32  # groups of fewer channels are merged, up to this many
 
 
-@kernel
+@kernel(strided=True, over=("residual",))
 def conv(
     x: Array,
     w: Array,
@@ -62,7 +65,7 @@ def conv(
     return _bind(x, [part], bias, residual, padding, activation, out, scratch)
 
 
-@kernel
+@kernel(strided=True)
 def conv_transpose(
     x: Array,
     w: Array,
@@ -224,15 +227,15 @@ def _bind_images(
 
 
 def padded_sources(
-    x: Array, padding: tuple[tuple[int, int], ...], dtype: np.dtype[Any], scratch: Scratch
+    x: Array, padding: tuple[tuple[int, int], ...], dtype: np.dtype[Any], scratch: Scratch, least: int = 1
 ) -> Iterator[tuple[slice, Array, list[Step]]]:
-    """Groups of images: which, the padded array in the dtype of computing, and the steps that make it."""
+    """Groups of images, at least so many: which, the padded array in the dtype of computing, the steps that make it."""
     if x.dtype == dtype and not any(map(any, padding)):
         yield slice(None), x, []
         return
     spatial = [before + size + after for size, (before, after) in zip(x.shape[1:], padding)]
     image = prod(spatial) * x.shape[-1] * dtype.itemsize
-    count = min(len(x), max(1, PADDED_BYTES // max(image, 1)))
+    count = min(len(x), max(least, PADDED_BYTES // max(image, 1)))
     buffer = scratch((count, *spatial, x.shape[-1]), dtype)
     inside = [slice(before, before + size) for size, (before, _) in zip(x.shape[1:], padding)]
     steps: list[Step] = [partial(border.fill, 0) for border in _borders(buffer, padding)]
@@ -268,6 +271,7 @@ class Layer(Memory):
         self._floor: Array | None = None
         self._floor_first = False
         self._activate = None
+        self._over_residual = residual is not None and np.may_share_memory(residual, out)
         if activation.name == "relu" and not activation.attrs:
             self._floor_first = bias is not None and residual is None
             if bias is not None and residual is None:
@@ -288,7 +292,7 @@ class Layer(Memory):
     ) -> list[Step]:
         """Steps for a block of the output, from those that `compute` gives for the sums (rows, O)."""
         part = out[block]
-        whole = part.flags.c_contiguous and part.dtype == self.dtype
+        whole = part.flags.c_contiguous and part.dtype == self.dtype and not self._over_residual
         sums = part if whole else self.work("sums", part.shape)
         rows = sums.reshape(-1, self._outs)
         steps = compute(rows) + self.finish(rows, sums, None if residual is None else residual[block])
@@ -446,6 +450,41 @@ def _patches(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
     return apply
 
 
+def _has_few_channels(part: Part, source: Array, out: Array) -> bool:
+    channels, groups, _ = part.weights.shape[-3:]
+    return groups == 1 and channels <= FEW_CHANNELS and len(part.taps) > 0 and out.shape[-2] >= SHORT
+
+
+def _planes(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
+    """Few channels: patches as columns, (taps·C, rows), from images channel by channel.
+
+    Then NumPy's inner loops run along the last axis of the image, instead of over the few channels of some taps.
+    """
+    weights = _packed_weights(part, 1, layer)[0]
+    depth, outs = weights.shape
+    limit = max(BLOCK_ROWS, COLUMNS_BYTES // ((depth + outs) * weights.itemsize))
+    axes = len(part.taps)
+    order = (*range(axes + 1, 2 * axes + 2), *range(axes + 1))
+
+    def sums(windows: Array, out: Array) -> list[Step]:
+        patches = layer.work("patches", (depth, len(out)))
+        by_tap = windows.transpose(order)
+        return [
+            partial(np.copyto, patches.reshape(by_tap.shape), by_tap),
+            partial(np.matmul, patches.T, weights, out=out),
+        ]
+
+    def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
+        planes = np.moveaxis(layer.work("planes", (len(source), source.shape[-1], *source.shape[1:-1])), 1, -1)
+        steps: list[Step] = [partial(np.copyto, planes, source)]
+        windows = part.windows(planes, out.shape[1:-1])
+        for block in blocks(out.shape[:-1], limit):
+            steps += layer.block(out, residual, block, partial(sums, windows[block]))
+        return steps
+
+    return apply
+
+
 def merged_groups(channels: int, groups: int) -> int:
     """How many groups of few channels are computed as one, which is faster though most products are with 0."""
     return max((q for q in range(1, groups + 1) if groups % q == 0 and q * channels <= GROUP_CHANNELS), default=1)
@@ -473,6 +512,7 @@ def _packed_weights(part: Part, merged: int, layer: Layer) -> Array:
 ALGORITHMS: tuple[tuple[Callable[..., bool], Callable[..., Apply]], ...] = (
     (is_depthwise, _depthwise),
     (_is_matrix, _in_place),
+    (_has_few_channels, _planes),
     (_always, _patches),
 )
 

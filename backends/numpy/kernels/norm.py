@@ -6,14 +6,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..registry import Array, Scratch, Step, function, is_constant, kernel
-from .rows import Row, as_matrix, contiguous, converted, row_blocks, wide_dtype
+from ..workers import cuts, together
+from .rows import (
+    LARGEST_EXPONENT,
+    SMALLEST_TOTAL,
+    Row,
+    as_matrix,
+    contiguous,
+    converted,
+    matrix_of,
+    row_blocks,
+    spread_rows,
+    wide_dtype,
+)
 
 Ints = tuple[int, ...]
+
+LONGEST_ROW = 1 << 14  # that BLAS may add up: it does so one after the other, in a few dozen lanes
+ELEMENT_FLOPS = 64  # what an element counts for where work is shared out: products go so much faster
+CANCELLING = 10.0  # times the variance: a squared mean above costs digits when it is taken away from the mean square
 
 
 def _target(out: Array, dtype: np.dtype[Any], scratch: Scratch) -> Array:
@@ -28,7 +44,7 @@ def _delivered(steps: list[Step], result: Array, out: Array) -> list[Step]:
 # ---- given statistics ----------------------------------------------------------------------------------------
 
 
-@kernel
+@kernel(strided=True)
 def batch_norm(
     x: Array, scale: Array | None, bias: Array | None, mean: Array, variance: Array, *,
     axis: int, epsilon: float, out: Array, scratch: Scratch,
@@ -60,13 +76,9 @@ def _scale_and_shift(
 ) -> list[Step]:
     """out = x · a + b, a and b belonging to an axis."""
     steps: list[Step] = []
-    result = _target(out, wide, scratch)
+    result = out if out.dtype == wide else scratch(out.shape, wide)
     if axis == x.ndim - 1:
-        rows, target = (as_matrix(m, a.size) for m in (contiguous(x, wide, steps, scratch), result))
-        scale, shift = (Row(v, len(rows), wide, steps, scratch) for v in (a, b))
-        for block in row_blocks(*rows.shape):
-            steps += scale.steps(np.multiply, rows[block], target[block])
-            steps += shift.steps(np.add, target[block], target[block])
+        steps += _scaled_rows(x, a, b, result, wide, scratch)
         return _delivered(steps, result, out)
     x = converted(x, wide, steps, scratch)
     shape = (-1, *(1,) * (x.ndim - axis - 1))
@@ -77,6 +89,31 @@ def _scale_and_shift(
             partial(np.add, result[i], summand, out=result[i]),
         ]
     return _delivered(steps, result, out)
+
+
+def _scaled_rows(x: Array, a: Array, b: Array, out: Array, wide: np.dtype[Any], scratch: Scratch) -> list[Step]:
+    """out = x · a + b, a and b belonging to the last axis; rows of x and out may be parts of wider ones.
+
+    A block of such rows is put side by side first: NumPy wants long loops.
+    """
+    steps: list[Step] = []
+    rows, target = (matrix_of(m, a.size) if m.dtype == wide else None for m in (x, out))
+    rows = as_matrix(contiguous(x, wide, steps, scratch), a.size) if rows is None else rows
+    target, given = scratch(rows.shape, wide) if target is None else target, target
+    scale, shift = (Row(v, len(rows), wide, steps, scratch) for v in (a, b))
+    blocks = list(row_blocks(*rows.shape))
+    room = target if target.flags.c_contiguous else scratch((blocks[0].stop if blocks else 0, a.size), wide)
+    for block in blocks:
+        source, place = rows[block], target[block]
+        here = place if room is target else room[: len(place)]
+        if not rows.flags.c_contiguous:
+            steps.append(partial(np.copyto, here, source))
+            source = here
+        steps += scale.steps(np.multiply, source, here)
+        steps += shift.steps(np.add, here, here)
+        if here is not place:
+            steps.append(partial(np.copyto, place, here))
+    return steps if target is given else [*steps, partial(np.copyto, out, target.reshape(out.shape))]
 
 
 # ---- statistics of the sample --------------------------------------------------------------------------------
@@ -99,6 +136,8 @@ def _normalize(
     out: Array, scratch: Scratch,
 ) -> list[Step]:  # fmt: skip
     """Rows of what is normalised together: the trailing axes as they lie, others through a transposed copy."""
+    if x.size == 0:
+        return []
     wide = wide_dtype(x.dtype)
     steps: list[Step] = []
     last = tuple(sorted(a % x.ndim for a in axes))
@@ -110,13 +149,15 @@ def _normalize(
     width = math.prod(x.shape[a] for a in last)
     shape = (math.prod(x.shape[a] for a in first), width)
     rows, target = source.reshape(shape), result.reshape(shape)
-    means, roots = scratch(shape[0], wide), scratch(shape[0], wide)
     parts = [None if p is None else _row_of(p, x.shape, last, straight, wide, steps, scratch) for p in (scale, bias)]
     by_row = all(p is None or r is not None for p, r in zip((scale, bias), parts))
     factor, summand = parts if by_row else (None, None)
-    for block in row_blocks(*shape):
-        part = rows[block], target[block], means[block], roots[block]
-        steps.append(partial(_normalize_rows, *part, epsilon, center, factor, summand))
+    fixed = np.full(width, 1 / max(width, 1), wide), *_combinations(factor, summand, width, wide, steps, scratch)
+    branches = []
+    for blocks in _shares(*shape):
+        room = Moments.of_block(blocks[0], width, scratch, wide, fixed)
+        branches.append([partial(_normalize_rows, rows[b], target[b], room.first(b), epsilon, center) for b in blocks])
+    steps += together(branches)
     if not straight:
         result = result.transpose(np.argsort(perm))
     if by_row:
@@ -147,25 +188,109 @@ def _row_of(
     return contiguous(plain, dtype, steps, scratch).reshape(-1)
 
 
-def _normalize_rows(
-    x: Array, out: Array, mean: Array, root: Array, epsilon: float, center: bool, factor: Array | None,
-    summand: Array | None,
-) -> None:  # fmt: skip
+def _shares(rows: int, width: int) -> list[list[slice]]:
+    """The blocks of each branch, the longest first."""
+    shares = []
+    for part in cuts(rows, rows * width * ELEMENT_FLOPS):
+        blocks = row_blocks(part.stop - part.start, width)
+        shares.append([slice(part.start + b.start, part.start + b.stop) for b in blocks])
+    return shares
+
+
+class Moments(NamedTuple):
+    """Scratch for a block of rows, a constant row of 1 / width, and two matrices of two rows each.
+
+    With c the columns [-m r, 1, r] of mean m and reciprocal deviation r: c[:, 1:] @ factors is r · scale, c[:, :2] @
+    summands is bias - m r · scale.  NumPy combines two whole arrays faster than an array and a column or a row, also
+    when BLAS has to make the second one before.
+    """
+
+    mean: Array
+    variance: Array
+    square: Array
+    columns: Array
+    work: Array
+    average: Array
+    factors: Array
+    summands: Array
+
+    @staticmethod
+    def of_block(
+        block: slice, width: int, scratch: Scratch, dtype: np.dtype[Any], fixed: tuple[Array, Array, Array]
+    ) -> Moments:
+        """Scratch for blocks of at most this size."""
+        most = block.stop - block.start
+        shapes = most, most, most, (most, 3), (most, width)
+        return Moments(*(scratch(shape, dtype) for shape in shapes), *fixed)
+
+    def first(self, block: slice) -> Moments:
+        """The same for as many rows as a block has."""
+        count = block.stop - block.start
+        return Moments(*(a[:count] for a in self[:5]), *self[5:])
+
+
+def _combinations(
+    factor: Array | None, summand: Array | None, width: int, dtype: np.dtype[Any], steps: list[Step], scratch: Scratch
+) -> tuple[Array, Array]:
+    """[0, scale] and [scale, bias]: made now of constants, otherwise by steps."""
+    fixed = all(p is None or is_constant(p) for p in (factor, summand))
+    room = (np.empty if fixed else scratch)((4, width), dtype)
+    scale, bias = 1 if factor is None else factor, 0 if summand is None else summand
+    fill = [partial(np.copyto, row, value) for row, value in zip(room, (0, scale, scale, bias))]
+    if fixed:
+        for step in fill:
+            step()
+    else:
+        steps += fill
+    return room[:2], room[2:]
+
+
+def _normalize_rows(x: Array, out: Array, room: Moments, epsilon: float, center: bool) -> None:
+    """out = (x - mean) r · scale + bias of each row; without the mean where it is not to be taken away."""
+    columns = room.columns
+    if x.shape[1] > LONGEST_ROW or not _short_moments(x, room, center):
+        _long_moments(x, out, room, center)
+        x = out
+    np.add(room.variance, epsilon, out=room.variance)
+    np.sqrt(room.variance, out=room.variance)
+    np.reciprocal(room.variance, out=columns[:, 2])
+    columns[:, 1] = 1
+    np.matmul(columns[:, 1:], room.factors, out=room.work)
+    np.multiply(x, room.work, out=out)
+    if center:
+        np.multiply(room.mean, columns[:, 2], out=columns[:, 0])
+        np.negative(columns[:, 0], out=columns[:, 0])
+        np.matmul(columns[:, :2], room.summands, out=room.work)
+        np.add(out, room.work, out=out)
+
+
+def _short_moments(x: Array, room: Moments, center: bool) -> bool:
+    """Mean of x, and mean of x² less its square, in sums as BLAS makes them; False where that would cancel."""
+    np.vecdot(x, x, out=room.variance)
+    np.multiply(room.variance, room.average[0], out=room.variance)
+    if not center:
+        return True
+    np.dot(x, room.average, out=room.mean)
+    np.square(room.mean, out=room.square)
+    np.subtract(room.variance, room.square, out=room.variance)
+    np.divide(room.square, CANCELLING, out=room.square)
+    return bool((room.square <= room.variance).all())
+
+
+def _long_moments(x: Array, out: Array, room: Moments, center: bool) -> None:
+    """The same from sums that lose no digits, in two passes: of x less its mean, which is left in out.
+
+    The mean is then what rounding has left of it.
+    """
     width = x.shape[1]
     if center:
-        np.add.reduce(x, axis=1, out=mean)
-        np.divide(mean, width, out=mean)
-        np.subtract(x, mean[:, None], out=out)
-        x = out
-    np.vecdot(x, x, out=root)
-    np.divide(root, width, out=root)
-    np.add(root, epsilon, out=root)
-    np.sqrt(root, out=root)
-    np.divide(x, root[:, None], out=out)
-    if factor is not None:
-        np.multiply(out, factor, out=out)
-    if summand is not None:
-        np.add(out, summand, out=out)
+        np.divide(np.add.reduce(x, axis=1, out=room.mean), width, out=room.mean)
+        np.subtract(x, room.mean[:, None], out=out)
+        np.divide(np.add.reduce(out, axis=1, out=room.mean), width, out=room.mean)
+    else:
+        np.copyto(out, x)
+    np.square(out, out=room.work)
+    np.divide(np.add.reduce(room.work, axis=1, out=room.variance), width, out=room.variance)
 
 
 @kernel
@@ -265,16 +390,36 @@ def _bind_softmax(compute: Callable[..., None], x: Array, *, axis: int, out: Arr
     source, target = x.reshape(shape), result.reshape(shape)
     if x.size == 0:
         return []
-    blocks = list(row_blocks(shape[0], shape[1] * shape[2]))
-    extreme = scratch((blocks[0].stop, 1, shape[2]), wide)
-    work = scratch((blocks[0].stop, *shape[1:]), wide)
-    for block in blocks:
-        count = block.stop - block.start
-        steps.append(partial(compute, source[block], target[block], extreme[:count], work[:count]))
-    return _delivered(steps, result, out)
+    ones, branches = np.ones(shape[1], wide), []
+    for blocks in _shares(shape[0], shape[1] * shape[2]):
+        most = blocks[0].stop - blocks[0].start
+        extreme, work = scratch((most, 1, shape[2]), wide), scratch((most, *shape[1:]), wide)
+        counts = [block.stop - block.start for block in blocks]
+        branches.append([partial(compute, source[b], target[b], extreme[:n], work[:n], ones)
+                         for b, n in zip(blocks, counts)])  # fmt: skip
+    return _delivered(steps + together(branches), result, out)
 
 
-def _softmax(x: Array, out: Array, extreme: Array, work: Array) -> None:
+def _powers(x: Array, extreme: Array, work: Array, ones: Array) -> bool:
+    """exp(x) in work and its sums in `extreme`, of rows that lie side by side; False where the largest number has to
+    be taken away first.
+
+    The largest number of each row costs as much as exp, that of all rows a fifth of it; and BLAS adds up faster.
+    """
+    if x.shape[2] != 1 or not x.max() <= LARGEST_EXPONENT:
+        return False
+    np.exp(x, out=work)
+    totals = extreme.reshape(-1)
+    np.dot(work[:, :, 0], ones, out=totals)
+    return bool(totals.min() >= SMALLEST_TOTAL)
+
+
+def _softmax(x: Array, out: Array, extreme: Array, work: Array, ones: Array) -> None:
+    if _powers(x, extreme, work, ones):
+        np.reciprocal(extreme, out=extreme)
+        spread_rows(extreme[:, 0], out)
+        np.multiply(out, work, out=out)
+        return
     np.maximum.reduce(x, axis=1, out=extreme, keepdims=True)
     np.subtract(x, extreme, out=out)
     np.exp(out, out=out)
@@ -282,7 +427,12 @@ def _softmax(x: Array, out: Array, extreme: Array, work: Array) -> None:
     np.divide(out, extreme, out=out)
 
 
-def _log_softmax(x: Array, out: Array, extreme: Array, work: Array) -> None:
+def _log_softmax(x: Array, out: Array, extreme: Array, work: Array, ones: Array) -> None:
+    if _powers(x, extreme, work, ones):
+        np.log(extreme, out=extreme)
+        spread_rows(extreme[:, 0], work)
+        np.subtract(x, work, out=out)
+        return
     np.maximum.reduce(x, axis=1, out=extreme, keepdims=True)
     np.subtract(x, extreme, out=out)
     np.exp(out, out=work)

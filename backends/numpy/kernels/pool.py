@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 
 from ..registry import Array, Scratch, Step, kernel
+from ..workers import cuts, together
 from .memory import Block, Memory, blocks, compute_dtype
 
 Pairs = tuple[tuple[int, int], ...]
 
 BLOCK_BYTES = 1 << 18  # input of a block
+POOL_FLOPS = 32  # what an element counts for where work is shared out: products go so much faster
 
 
-@kernel
+@kernel(strided=True)
 def max_pool(
     x: Array,
     *,
@@ -40,10 +42,12 @@ def max_pool(
     x (N, *S, C), out (N, *S_out, C).  Padding is the lowest value of the dtype, -inf for floats.
     """
     axes = axes_of(x, out, window, strides, dilations, padding)
-    return _reduced(x, out, axes, partial(np.maximum, dtype=x.dtype), _lowest(x.dtype), scratch)
+    larger = partial(np.maximum, dtype=x.dtype)
+    images = cuts(len(x), POOL_FLOPS * x.size)
+    return together([_reduced(x[n], out[n], axes, larger, _lowest(x.dtype), scratch) for n in images])
 
 
-@kernel
+@kernel(strided=True)
 def avg_pool(
     x: Array,
     *,
@@ -68,11 +72,12 @@ def avg_pool(
     factors = mean_factors(axes, padding, count_include_pad, dtype)
     sums = out if out.dtype == dtype else scratch(out.shape, dtype)
 
-    def scale(block: Block) -> list[Step]:
+    def scale(out: Array, sums: Array, block: Block) -> list[Step]:
         return [partial(np.multiply, sums[block], factors[block[1]], out=out[block], casting="unsafe")]
 
     add = partial(np.add, dtype=dtype, casting="unsafe")
-    return _reduced(x, sums, axes, add, 0, scratch, scale)
+    images = cuts(len(x), POOL_FLOPS * x.size)
+    return together([_reduced(x[n], sums[n], axes, add, 0, scratch, partial(scale, out[n], sums[n])) for n in images])
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,13 @@ from math import prod
 import numpy as np
 
 from ..registry import Array, Scratch, Step, kernel
+from ..workers import cuts, together
 from .memory import Block, Memory, blocks, compute_dtype
 from .pool import BLOCK_BYTES, Axis, Pairs, axes_of, mean_factors, part_of
 
 Ints = tuple[int, ...]
+
+GRAD_FLOPS = 128  # what an element counts for where work is shared out: products go so much faster
 
 
 @kernel
@@ -26,6 +29,13 @@ def max_pool_grad(
     x and out (N, *S, C), y and g (N, *S_out, C).  NaN equals nothing: its window has no gradient.
     """
     axes = axes_of(x, y, window, strides, dilations, padding)
+    images = cuts(len(x), GRAD_FLOPS * x.size)
+    return together([_spread_to_hits(x[n], y[n], g[n], axes, all_ties, out[n], scratch) for n in images])
+
+
+def _spread_to_hits(
+    x: Array, y: Array, g: Array, axes: list[Axis], all_ties: bool, out: Array, scratch: Scratch
+) -> list[Step]:
     overlap = any(axis.overlaps for axis in axes)
     covered = not overlap and all(_covers(axis) for axis in axes)
     steps: list[Step] = [] if covered else [partial(out.fill, 0)]

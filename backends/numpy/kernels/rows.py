@@ -12,7 +12,9 @@ import numpy as np
 from ..registry import Array, Scratch, Step, is_constant
 
 TILE_ELEMENTS = 1 << 12  # of a repeated row: fits L1
-BLOCK = 1 << 15  # elements of a block of rows: three blocks of float32 fit L2
+BLOCK = 1 << 16  # elements of a block of rows: of fewer the calls cost more than the memory, four of float32 fit L2
+LARGEST_EXPONENT = 60.0  # numbers up to this may be exponents as they are: float32 holds sums of 10^12 such powers
+SMALLEST_TOTAL = 1e-20  # of powers: what is lost below the smallest number of float32 is no part of such a sum
 
 
 def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -80,6 +82,19 @@ class Row:
         return found
 
 
+def spread_rows(column: Array, out: Array) -> None:
+    """One number for each row: NumPy multiplies two whole arrays faster than an array and a column, this included."""
+    np.copyto(out, column[..., None])
+
+
 def as_matrix(x: Array, columns: int) -> Array:
     """A contiguous array as a matrix with so many columns (also where it is empty)."""
     return x.reshape(x.size // columns if columns else math.prod(x.shape[:-1]), columns)
+
+
+def matrix_of(x: Array, columns: int) -> Array | None:
+    """An array as a matrix with so many columns without a copy, if its elements lie so: rows may be parts of wider ones."""
+    try:
+        return x.reshape((x.size // columns if columns else math.prod(x.shape[:-1]), columns), copy=False)
+    except ValueError:
+        return None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ....ir.ops.shape import python_slices
 from ....ir.types import DType
-from ..registry import Array, Scratch, Step, function, kernel, view
+from ..registry import Array, Scratch, Step, function, kernel, same_place, view
 
 Ints = tuple[int, ...]
 
@@ -70,16 +71,36 @@ def unslice(
 # ---- copies --------------------------------------------------------------------------------------------------
 
 
-@kernel
-def concat(*xs: Array, axis: int, out: Array, scratch: Scratch) -> Step:
-    return partial(np.concatenate, xs, axis=axis, out=out)
+def _parts_of_concat(out: Array, shapes: Sequence[Ints], *, axis: int) -> list[Array]:
+    ends = accumulate(shape[axis] for shape in shapes)
+    along = np.moveaxis(out, axis, 0)
+    return [np.moveaxis(along[end - shape[axis] : end], 0, axis) for shape, end in zip(shapes, ends)]
 
 
-@kernel
+@kernel(strided=True, parts=_parts_of_concat)
+def concat(*xs: Array, axis: int, out: Array, scratch: Scratch) -> list[Step]:
+    """The operands in their parts of out, but for those that lie there already."""
+    missing = [pair for pair in zip(_parts_of_concat(out, [x.shape for x in xs], axis=axis), xs)
+               if not same_place(*pair)]  # fmt: skip
+    if len(missing) == len(xs):
+        return [partial(np.concatenate, xs, axis=axis, out=out)]
+    return [partial(np.copyto, *pair) for pair in missing]
+
+
+def _middle_of_pad(
+    out: Array, shapes: Sequence[Ints], *, pads: tuple[tuple[int, int], ...], mode: str
+) -> list[Array | None]:
+    """The place of x, where nothing of it is cut away; what the borders hold has no place."""
+    cut = any(n < 0 for pair in pads for n in pair)
+    middle = tuple(slice(before, before + size) for size, (before, _) in zip(shapes[0], pads))
+    return [None if cut else out[middle], *[None] * (len(shapes) - 1)]
+
+
+@kernel(strided=True, parts=_middle_of_pad)
 def pad(
     x: Array, value: Array | None, *, pads: tuple[tuple[int, int], ...], mode: str, out: Array, scratch: Scratch
 ) -> list[Step]:
-    """The elements of x in the middle, then border after border.
+    """The elements of x in the middle, if they are not there already, then border after border.
 
     An axis is padded over the whole extent of the axes before it, and over the middle of those after it: corners of
     the mirroring modes come out of borders that are done.
@@ -87,7 +108,8 @@ def pad(
     x = x[tuple(slice(max(-a, 0), size - max(-b, 0)) for size, (a, b) in zip(x.shape, pads))]  # negative: cut away
     pads = tuple((max(a, 0), max(b, 0)) for a, b in pads)
     middle = [slice(a, a + size) for size, (a, _) in zip(x.shape, pads)]
-    steps: list[Step] = [partial(np.copyto, out[tuple(middle)], x)]
+    place = out[tuple(middle)]
+    steps: list[Step] = [] if same_place(place, x) else [partial(np.copyto, place, x)]
     for axis, (size, (before, after)) in enumerate(zip(x.shape, pads)):
         extent = (*(slice(None),) * (axis + 1), *middle[axis + 1 :])
         along = np.moveaxis(out[extent], axis, 0)

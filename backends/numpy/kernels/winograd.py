@@ -6,7 +6,8 @@
     4. outputs  Y = (A ⊗ A) M, bias, residual and activation while it is in the cache
     5. scatter  Y (Π m, tiles·O) to its places
 
-A block of tiles goes through all of it in two buffers that stay in the cache.
+A block of tiles goes through all of it in two buffers that stay in the cache.  The gradient of the weights is the
+adjoint: Aᵀ of the gradients of a tile times B x, summed over all tiles, then Gᵀ.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ import numpy as np
 from ..registry import Array, Scratch, Step, kernel
 from ..workers import cuts, together
 from .conv import Layer, padded_sources, windows_of
-from .memory import Block, blocks
+from .memory import Block, Memory, blocks
 from .rows import contiguous
 
 BUFFER_BYTES = 3 << 18  # each of the two buffers of a block: both fit L2
 LEAST_TILES = 32  # but products of fewer rows than this are slow
+SUMMED_TILES = 128  # of a block, of which sums are made: adding them to the total costs as much as 20 more
+FEW_TILES = 16  # of so few, branches read different weights instead of different tiles: that takes longest
 
 # Where the polynomials are evaluated, by n = m + r - 1; infinity is one more point.  For n = 6 those which gave the
 # smallest errors in float32 among a grid of (0, ±a, ±b): a quarter of the usual (0, ±1, ±2).
@@ -71,14 +74,14 @@ def winograd_weights(w: Array, *, tile: tuple[int, ...], flip: bool, out: Array,
     """(G ⊗ G) w: w (*K, C, O), out (Π n, C, O)."""
     kernel = w.shape[: len(tile)]
     g = over_axes(1, tile, kernel).astype(out.dtype)
-    g = g.reshape(-1, *kernel)[(slice(None), *(slice(None, None, -1 if flip else 1),) * len(tile))]
+    g = g.reshape(-1, *kernel)[(slice(None),) + (slice(None, None, -1 if flip else 1),) * len(tile)]
     steps: list[Step] = []
     given = contiguous(w, out.dtype, steps, scratch).reshape(prod(kernel), -1)
     product = partial(np.matmul, np.ascontiguousarray(g.reshape(len(g), -1)), given, out=out.reshape(len(out), -1))
     return [*steps, product]
 
 
-@kernel
+@kernel(strided=True, over=("residual",))
 def winograd_conv(
     x: Array,
     u: Array,
@@ -95,19 +98,21 @@ def winograd_conv(
     """x (N, *S, C), u (Π n, C, O), bias (O), residual and out (N, *S_out, O)."""
     if out.size == 0:
         return []
-    transform = Transform(kernel, tile, u, out.dtype)
+    tiling, before = Tiling(kernel, tile, out.dtype), [pair[0] for pair in padding]
 
-    def branch(images: slice, rows: slice) -> list[Step]:
+    def branch(images: slice, rows: slice, filters: slice) -> list[Step]:
+        target = out[images, rows, ..., filters]
+        after = None if residual is None else residual[images, rows, ..., filters]
+        layer = Layer(None if bias is None else bias[filters], after, activation, target, scratch)
         places = (rows, *(slice(0, size) for size in out.shape[2:-1]))
-        part, pads = seen(x[images], places, kernel, tile, [before for before, _ in padding])
-        after = None if residual is None else residual[images, rows]
-        layer = Layer(bias, after, activation, out, scratch)
-        return transform.steps(part, pads, after, out[images, rows], layer, scratch)
+        part, pads = seen(x[images], places, kernel, tile, before)
+        return _forward(tiling, u[..., filters], part, pads, after, target, layer, scratch)
 
-    flops = 2 * u.size * prod(transform.tiles(out.shape[1:-1])) * len(x)
-    if len(x) > 1:
-        return together([branch(images, slice(0, out.shape[1])) for images in cuts(len(x), flops)])
-    return together([branch(slice(0, 1), rows) for rows in cuts(out.shape[1], flops, unit=tile[0])])
+    tiles = len(x) * prod(tiling.tiles(out.shape[1:-1]))
+    whole = {"images": slice(0, len(x)), "rows": slice(0, out.shape[1]), "filters": slice(0, out.shape[-1])}
+    axis, unit = ("filters", 16) if tiles <= FEW_TILES else ("images", 1) if len(x) > 1 else ("rows", tile[0])
+    pieces = cuts(whole[axis].stop, 2 * u.size * tiles, unit=unit)
+    return together([branch(**{**whole, axis: piece}) for piece in pieces])
 
 
 def seen(
@@ -124,74 +129,148 @@ def seen(
     return x[tuple(parts)], tuple(pads)
 
 
-class Transform:
-    """The sizes and matrices of a convolution."""
+class Tiling:
+    """How images are cut into tiles, and the matrices that transform what a tile sees, and what becomes of it."""
 
-    def __init__(self, kernel: Sequence[int], tile: Sequence[int], u: Array, dtype: np.dtype[Any]) -> None:
-        self.tile, self.u = tuple(tile), u
+    def __init__(self, kernel: Sequence[int], tile: Sequence[int], dtype: np.dtype[Any]) -> None:
+        self.tile, self.axes = tuple(tile), len(tile)
         self.extent = tuple(m + r - 1 for m, r in zip(tile, kernel))
-        self.inputs, self.outputs = (over_axes(which, tile, kernel).astype(dtype) for which in (2, 0))
+        self.points, self.elements = prod(self.extent), prod(tile)
+        self.outputs, self.weights, self.inputs = (over_axes(which, tile, kernel).astype(dtype) for which in range(3))
 
     def tiles(self, places: Sequence[int]) -> tuple[int, ...]:
         """How many tiles cover so many places of each axis."""
         return tuple(ceil(size / m) for size, m in zip(places, self.tile))
 
-    def steps(
-        self, x: Array, pads: tuple[tuple[int, int], ...], residual: Array | None, out: Array, layer: Layer,
+    def sources(
+        self, x: Array, pads: tuple[tuple[int, int], ...], places: Sequence[int], tiles: int, memory: Memory,
         scratch: Scratch,
-    ) -> list[Step]:  # fmt: skip
-        """Steps for out from the part of x that it sees."""
-        steps: list[Step] = []
-        for images, source, copies in padded_sources(x, pads, layer.dtype, scratch):
-            steps += copies
-            here, given = out[images], None if residual is None else residual[images]
-            windows = windows_of(source, self.tiles(out.shape[1:-1]), self.extent, self.tile, (1,) * len(self.tile))
-            for block in blocks(windows.shape[: 1 + len(self.tile)], self._count()):
-                steps += self._block(windows[block], block, given, here, layer)
-        return layer.prologue + steps
+    ) -> Iterator[tuple[slice, Array, list[Step]]]:  # fmt: skip
+        """Groups of images that have at least so many tiles: which, what their tiles see (images, *tiles, *n, C), and
+        the steps that make it.
+        """
+        per_image = self.tiles(places)
+        for images, source, copies in padded_sources(x, pads, memory.dtype, scratch, ceil(tiles / prod(per_image))):
+            yield images, windows_of(source, per_image, self.extent, self.tile, (1,) * self.axes), copies
 
-    def _count(self) -> int:
-        """The tiles of a block."""
-        return max(LEAST_TILES, BUFFER_BYTES // (self.u.itemsize * len(self.u) * max(self.u.shape[1:])))
-
-    def _block(self, windows: Array, block: Block, residual: Array | None, out: Array, layer: Layer) -> list[Step]:
-        """The steps for a block of tiles, whose inputs are windows (images, *tiles, *n, C)."""
-        axes, (points, channels, outs) = len(self.tile), self.u.shape
-        shape = windows.shape[: axes + 1]
-        tiles = prod(shape)
-        first = layer.work("first", (points * tiles * max(channels, outs),))
-        second = layer.work("second", (points * tiles * max(channels, outs),))
-        given, sums = first[: points * tiles * channels], first[: points * tiles * outs]
-        turned = second[: points * tiles * channels]
-        made = second[: prod(self.tile) * tiles * outs].reshape(*self.tile, *shape, outs)
-        order = (*range(axes + 1, 2 * axes + 1), *range(axes + 1), 2 * axes + 1)
+    def transformed(self, windows: Array, memory: Memory, outs: int) -> tuple[Array, Array, list[Step]]:
+        """B x of some tiles (points, tiles, C), room for (points, tiles, outs) elsewhere, and the steps."""
+        shape, channels = windows.shape[: self.axes + 1], windows.shape[-1]
+        size = self.points * prod(shape)
+        first, second = (memory.work(role, (size * max(channels, outs),)) for role in ("first", "second"))
+        given, turned = first[: size * channels], second[: size * channels]
+        order = (*range(self.axes + 1, 2 * self.axes + 1), *range(self.axes + 1), 2 * self.axes + 1)
         steps: list[Step] = [
             partial(np.copyto, given.reshape(*self.extent, *shape, channels), windows.transpose(order)),
-            partial(np.matmul, self.inputs, given.reshape(points, -1), out=turned.reshape(points, -1)),
-            partial(np.matmul, turned.reshape(points, tiles, channels), self.u, out=sums.reshape(points, tiles, outs)),
-            partial(np.matmul, self.outputs, sums.reshape(points, -1), out=made.reshape(prod(self.tile), -1)),
+            partial(np.matmul, self.inputs, given.reshape(self.points, -1), out=turned.reshape(self.points, -1)),
         ]
-        added = None
-        if residual is not None:
-            added = layer.work("residual", made.shape)
-            steps += [partial(np.copyto, a, b) for a, b in self._pairs(added, residual, block)]
-        steps += layer.finish(made.reshape(-1, outs), made, added)
-        return steps + [partial(np.copyto, b, a) for a, b in self._pairs(made, out, block)]
+        return turned.reshape(self.points, -1, channels), first[: size * outs].reshape(self.points, -1, outs), steps
 
-    def _pairs(self, by_tile: Array, images: Array, block: Block) -> Iterator[tuple[Array, Array]]:
+    def pairs(self, by_tile: Array, images: Array, block: Block) -> Iterator[tuple[Array, Array]]:
         """Elements of tiles (*m, images, *tiles, O) with those of images (N, *S, O) that they stand for.
 
         The last tiles of an axis may reach over its end, so they are apart.
         """
-        axes = len(self.tile)
         pieces = [_whole_and_rest(place, m, size) for place, m, size in zip(block[1:], self.tile, images.shape[1:])]
         for piece in product(*pieces):
             inside, within, places = zip(*piece)
-            part = images[(block[0], *places)]
+            part = images[(block[0],) + places]
             split = [n for axis in piece for n in _tiled(axis)]
             part = part.reshape(len(part), *split, part.shape[-1], copy=False)
-            order = (*range(2, 2 * axes + 1, 2), 0, *range(1, 2 * axes, 2), 2 * axes + 1)
-            yield by_tile[(*inside, slice(None), *within)], part.transpose(order)
+            order = (*range(2, 2 * self.axes + 1, 2), 0, *range(1, 2 * self.axes, 2), 2 * self.axes + 1)
+            yield by_tile[inside + (slice(None),) + within], part.transpose(order)
+
+
+def _forward(
+    tiling: Tiling, u: Array, x: Array, pads: tuple[tuple[int, int], ...], residual: Array | None, out: Array,
+    layer: Layer, scratch: Scratch,
+) -> list[Step]:  # fmt: skip
+    """Steps for out from the part of x that it sees."""
+    points, channels, outs = u.shape
+    count = max(LEAST_TILES, BUFFER_BYTES // (u.itemsize * points * max(channels, outs)))
+    steps: list[Step] = []
+    for images, windows, copies in tiling.sources(x, pads, out.shape[1:-1], count, layer, scratch):
+        steps += copies
+        here, given = out[images], None if residual is None else residual[images]
+        for block in blocks(windows.shape[: 1 + tiling.axes], count):
+            steps += _block(tiling, u, windows[block], block, given, here, layer)
+    return layer.prologue + steps
+
+
+def _block(
+    tiling: Tiling, u: Array, windows: Array, block: Block, residual: Array | None, out: Array, layer: Layer
+) -> list[Step]:
+    """The steps for a block of tiles, which see windows (images, *tiles, *n, C)."""
+    outs = u.shape[-1]
+    turned, sums, steps = tiling.transformed(windows, layer, outs)
+    size = tiling.elements * turned.shape[1] * outs
+    made = layer.work("second", (turned.size,))[:size] if size <= turned.size else layer.work("made", (size,))
+    made = made.reshape(*tiling.tile, *windows.shape[: tiling.axes + 1], outs)
+    steps += [
+        partial(np.matmul, turned, u, out=sums),
+        partial(np.matmul, tiling.outputs, sums.reshape(len(u), -1), out=made.reshape(tiling.elements, -1)),
+    ]
+    added = None
+    if residual is not None:
+        added = layer.work("residual", made.shape)
+        steps += [partial(np.copyto, a, b) for a, b in tiling.pairs(added, residual, block)]
+    steps += layer.finish(made.reshape(-1, outs), made, added)
+    return steps + [partial(np.copyto, b, a) for a, b in tiling.pairs(made, out, block)]
+
+
+@kernel
+def winograd_weight_grad(
+    x: Array,
+    g: Array,
+    *,
+    kernel: tuple[int, ...],
+    tile: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    out: Array,
+    scratch: Scratch,
+) -> list[Step]:
+    """out (*K, C, O) = (G ⊗ G)ᵀ of the sums over tiles of (B x) (Aᵀ g), x (N, *S, C), g (N, *S_out, O)."""
+    if x.size == 0 or g.size == 0 or out.size == 0:
+        return [partial(out.fill, 0)]
+    tiling = Tiling(kernel, tile, out.dtype)
+    places = tuple(slice(0, size) for size in g.shape[1:-1])
+    part, pads = seen(x, places, kernel, tile, [before for before, _ in padding])
+    shape = (tiling.points, *out.shape[-2:])
+    flops = 2 * prod(shape) * len(x) * prod(tiling.tiles(g.shape[1:-1]))
+    branches, totals = [], []
+    for images in cuts(len(x), flops, most=2):
+        totals.append(scratch(shape, out.dtype))
+        branches.append(_sums(tiling, part[images], pads, g[images], totals[-1], scratch))
+    steps = together(branches) + [partial(np.add, totals[0], total, out=totals[0]) for total in totals[1:]]
+    sums, made = totals[0].reshape(tiling.points, -1), out.reshape(prod(kernel), -1)
+    return [*steps, partial(np.matmul, tiling.weights.T, sums, out=made)]
+
+
+def _sums(
+    tiling: Tiling, x: Array, pads: tuple[tuple[int, int], ...], g: Array, total: Array, scratch: Scratch
+) -> list[Step]:
+    """Steps for total (points, C, O) = the sums over all tiles."""
+    memory = Memory(total.dtype, scratch)
+    points, channels, outs = total.shape
+    count = max(SUMMED_TILES, BUFFER_BYTES // (total.itemsize * points * max(channels, outs)))
+    into, steps = total, list[Step]()
+    for images, windows, copies in tiling.sources(x, pads, g.shape[1:-1], count, memory, scratch):
+        steps += copies
+        for block in blocks(windows.shape[: 1 + tiling.axes], count):
+            turned, above, made = tiling.transformed(windows[block], memory, outs)
+            by_tile = memory.work("gradients", (*tiling.tile, *windows[block].shape[: tiling.axes + 1], outs))
+            pairs = list(tiling.pairs(by_tile, g[images], block))
+            if sum(a.size for a, _ in pairs) < by_tile.size:  # some tiles reach over the end
+                made.append(partial(by_tile.fill, 0))
+            made += [partial(np.copyto, a, b) for a, b in pairs]
+            back = partial(
+                np.matmul, tiling.outputs.T, by_tile.reshape(tiling.elements, -1), out=above.reshape(points, -1)
+            )
+            steps += [*made, back, partial(np.matmul, turned.swapaxes(1, 2), above, out=into)]
+            if into is not total:
+                steps.append(partial(np.add, total, into, out=total))
+            into = memory.work("product", total.shape)
+    return steps
 
 
 # Of one axis: elements of tiles, tiles of the block, places in the images.

@@ -1,0 +1,207 @@
+"""Choice of algorithms: a convolution becomes the op that costs least for its sizes.
+
+    %y = conv(%x, @w, @b)   becomes   %u = winograd_weights(@w) {tile = (4, 4)}      // folded: @w is a constant
+                                      %y = winograd_conv(%x, %u, @b) {tile = (4, 4)}
+
+The cost of every candidate is estimated from its products and copies, with figures of one core of a machine with
+AVX-512; ratios are what matters.  With a `tuner` in the context, candidates are timed on this machine instead.  What
+was chosen, and why, is a note of the node, which the dump shows.
+
+How a convolution that stays `conv` is computed (as one product, as patches, depthwise) follows from its shapes alone:
+that is a table of the kernel.  Fourier transforms are no candidate: for kernels of up to 11 x 11 they lose to both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..ir.attributes import Ints
+from ..ir.builder import Builder
+from ..ir.graph import Graph, Node, Var
+from ..ir.ops.winograd import points
+from ..ir.types import Tensor
+from .manager import Context, register
+
+PRODUCT = 105e9  # operations a second of a product of matrices
+TRANSFORM = 1.5e9  # the same of a transform by a matrix with n rows, for each row: short products are slower
+LONGEST = 55e9  # but not faster than this
+COPY = 30e9  # bytes a second written by a copy of strided places within the cache
+FETCH = 20e9  # bytes a second read from what does not fit the cache
+FEW_ROWS = 4  # a product of m rows takes as long as one of m + FEW_ROWS at full speed
+CACHE = 1 << 20
+TILES = 64  # of a block
+
+# What has to be gained at least: an algorithm that rounds more must not be chosen for nothing.
+WORTH = 0.9
+
+
+# Seconds of a node, or of what a candidate's `emit` makes of it, measured here; by the candidate's name.
+Tuner = Callable[[Node, str, "Callable[[Builder, Node], Var] | None"], float]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A convolution of stride 1: the kernel, and numbers of samples, places, channels and filters."""
+
+    samples: int
+    places: tuple[int, ...]
+    kernel: tuple[int, ...]
+    channels: int
+    filters: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to compute: its name in notes, seconds by the model, and what emits it in the place of a node."""
+
+    name: str
+    seconds: float
+    emit: Callable[[Builder, Node], Var] | None  # None: it stays as it is
+
+
+# ---- costs ---------------------------------------------------------------------------------------------------
+
+
+def _product(m: int, k: int, n: int, count: int = 1) -> float:
+    """Seconds of `count` products (m, k) @ (k, n)."""
+    fetched = k * n * 4 * count
+    return 2 * (m + FEW_ROWS) * k * n * count / PRODUCT + (fetched / FETCH if fetched > CACHE else 0)
+
+
+def _direct(s: Sizes) -> float:
+    """As patches; a kernel of one element needs none."""
+    rows, depth = s.samples * math.prod(s.places), math.prod(s.kernel) * s.channels
+    patches = rows * depth * 4 / COPY if depth > s.channels else 0
+    return _product(rows, depth, s.filters) + patches
+
+
+def _winograd(s: Sizes, tile: Ints) -> float:
+    """Gather, transform, multiply, transform, scatter."""
+    inputs, outputs = math.prod(points(tile, s.kernel)), math.prod(tile)
+    tiles = s.samples * math.prod(math.ceil(p / m) for p, m in zip(s.places, tile))
+    blocks = math.ceil(tiles / TILES)
+    speed = min(LONGEST, TRANSFORM * inputs)
+    transforms = 2 * inputs * tiles * (inputs * s.channels + outputs * s.filters) / speed
+    copies = 4 * tiles * (inputs * s.channels + outputs * s.filters) / COPY
+    return transforms + copies + blocks * _product(math.ceil(tiles / blocks), s.channels, s.filters, inputs)
+
+
+# ---- candidates ----------------------------------------------------------------------------------------------
+
+
+def tiles_of(kernel: Ints) -> tuple[tuple[int, ...], ...]:
+    """Sizes of tiles that are worth a try for a kernel; for an axis with one element, 1."""
+    choices = {1: (1, 1), 2: (3, 2), 3: (4, 2), 5: (2, 2), 7: (2, 2)}
+    if set(kernel) <= {1} or not set(kernel) <= set(choices):
+        return ()
+    return tuple(dict.fromkeys(tuple(choices[k][i] for k in kernel) for i in (0, 1)))
+
+
+def _emit_winograd(tile: Ints, flip: bool) -> Callable[[Builder, Node], Var]:
+    def emit(b: Builder, node: Node) -> Var:
+        x, w, bias, residual = (*node.operands, None, None)[:4]
+        assert x is not None and w is not None
+        u = b.winograd_weights(w, tile=tile, flip=flip)
+        kernel = w.shape[: len(tile)]
+        padding = _turned_padding(node, kernel) if flip else node.attrs["padding"]
+        return b.winograd_conv(  # type: ignore[no-any-return]
+            x, u, bias, residual, kernel=kernel, tile=tile, padding=padding, activation=node.attrs["activation"]
+        )
+
+    return emit
+
+
+def _turned_padding(node: Node, kernel: Any) -> tuple[tuple[int, int], ...]:
+    """What the adjoint of a convolution of stride 1 is padded with, as a convolution with the kernel turned around."""
+    given = node.attrs["padding"]
+    pairs = ((0, 0),) * len(kernel) if given == "valid" else given
+    extra = node.attrs["output_padding"]
+    return tuple((k - 1 - before, k - 1 - after + more) for k, (before, after), more in zip(kernel, pairs, extra))
+
+
+def _sizes(x: Var | None, w: Var | None, y: Var | None, attrs: dict[str, Any]) -> Sizes | None:
+    """The sizes of a convolution y of x with w that candidates are made for; None for all others."""
+    types = [v.type for v in (x, w, y) if v is not None]
+    if not all(isinstance(t, Tensor) and t.is_static and t.dtype.name == "f32" for t in types):
+        return None
+    if attrs["groups"] != 1 or set(attrs["strides"]) | set(attrs["dilations"]) != {1}:
+        return None
+    of_x, of_w, of_y = (t.static for t in types)  # type: ignore[union-attr]
+    return Sizes(of_x[0], of_y[1:-1], of_w[:-2], of_x[-1], of_y[-1]) if math.prod(of_y) else None
+
+
+def _emit_weight_grad(tile: Ints) -> Callable[[Builder, Node], Var]:
+    def emit(b: Builder, node: Node) -> Var:
+        (x, g), a = node.operands, node.attrs
+        return b.winograd_weight_grad(  # type: ignore[no-any-return]
+            x, g, kernel=a["kernel"], tile=tile, padding=a["padding"]
+        )
+
+    return emit
+
+
+def _of_weight_grad(node: Node) -> Iterator[Candidate]:
+    sizes = _sizes(node.operands[0], node.output, node.operands[1], node.attrs)
+    if sizes is not None:
+        yield Candidate("direct", _direct(sizes), None)
+        for tile in tiles_of(sizes.kernel):
+            yield Candidate(_name(tile), _winograd(sizes, tile) / WORTH, _emit_weight_grad(tile))
+
+
+def _name(tile: Ints) -> str:
+    return f"winograd {'×'.join(map(str, tile))}"
+
+
+def _candidates(node: Node, flip: bool) -> Iterator[Candidate]:
+    sizes = _sizes(node.operands[0], node.operands[1], node.output, node.attrs)
+    if sizes is None:
+        return
+    if flip and any(min(pair) < 0 for pair in _turned_padding(node, sizes.kernel)):
+        return
+    yield Candidate("direct", _direct(sizes), None)
+    for tile in tiles_of(sizes.kernel):
+        yield Candidate(_name(tile), _winograd(sizes, tile) / WORTH, _emit_winograd(tile, flip))
+
+
+# op: its candidates
+CHOICES: dict[str, Callable[[Node], Iterator[Candidate]]] = {
+    "conv": lambda node: _candidates(node, flip=False),
+    "conv_transpose": lambda node: _candidates(node, flip=True),
+    "conv_weight_grad": _of_weight_grad,
+}
+
+
+@register
+def algorithms(graph: Graph, context: Context) -> int:
+    """Choose how convolutions are computed, by a model of costs or by measuring."""
+    changes = 0
+    for node in graph.nodes:
+        for sub in node.graphs.values():
+            changes += algorithms(sub, context)
+        if node.op.name in CHOICES and not context.exact and not node.dynamic:
+            changes += _choose(graph, node, list(CHOICES[node.op.name](node)), context)
+    return changes
+
+
+def _choose(graph: Graph, node: Node, candidates: list[Candidate], context: Context) -> int:
+    if len(candidates) < 2:
+        return 0
+    if context.tuner is not None:
+        candidates = [Candidate(c.name, context.tuner(node, c.name, c.emit), c.emit) for c in candidates]
+    best = min(candidates, key=lambda c: c.seconds)
+    how = "measured" if context.tuner is not None else "estimated"
+    figures = ", ".join(f"{c.name} {c.seconds * 1e3:.3g} ms" for c in sorted(candidates, key=lambda c: c.seconds))
+    if best.emit is None:
+        node.note = f"{how}: {figures}"
+        return 0
+    b = Builder(graph, before=node, source=node.source)
+    made = best.emit(b, node)
+    assert made.producer is not None
+    made.producer.note = f"{how}: {figures}"
+    made.name = node.output.name
+    graph.replace(node.output, made)
+    graph.erase(node)
+    return 1

@@ -1,0 +1,93 @@
+"""Work side by side: results in order, errors, teams, forks, threads from the environment."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from itertools import pairwise
+
+import pytest
+
+from tenun.backends.numpy.shards import default_threads
+from tenun.backends.numpy.workers import Parallel, Worker, cuts, each, several
+from tenun.errors import RunError
+
+
+def test_results_are_in_the_order_of_the_tasks() -> None:
+    with several(3):
+        assert each([lambda i=i: i * i for i in range(20)]) == [i * i for i in range(20)]
+    assert each([lambda: 1]) == [1] and each([]) == []
+
+
+def test_the_team_works_and_tasks_have_none() -> None:
+    names = set()
+
+    def task() -> None:
+        names.add(threading.current_thread().name)
+        time.sleep(0.02)
+        assert each([int, int]) == [0, 0]  # inside of a task: on the same thread
+
+    with several(2):
+        each([task] * 8)
+    assert len(names) == 2 and "tenun-worker" in names
+
+
+def test_errors_come_to_the_caller_and_the_team_goes_on() -> None:
+    def fails() -> None:
+        time.sleep(0.01)
+        raise ValueError("here")
+
+    with several(2):
+        for _ in range(3):
+            with pytest.raises(ValueError, match="here"):
+                each([fails] * 4)
+            assert each([int] * 4) == [0] * 4
+
+
+def test_steps_of_a_branch_run_in_order() -> None:
+    made: list[list[int]] = [[], [], []]
+    step = Parallel([[lambda row=row, i=i: row.append(i) for i in range(5)] for row in made])
+    with several(2):
+        step()
+    assert made == [[0, 1, 2, 3, 4]] * 3
+
+
+def test_a_worker_keeps_off_the_core_of_its_caller() -> None:
+    if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores, and a system that tells")
+    worker, seen = Worker(), []
+    worker.start(lambda: seen.append(os.sched_getaffinity(0)))
+    assert worker.finish() is None
+    assert seen[0] < os.sched_getaffinity(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_makes_its_own_workers() -> None:
+    with several(2):
+        assert each([int, int]) == [0, 0]
+    child = os.fork()
+    if child == 0:
+        with several(2):
+            os._exit(0 if each([lambda: 1, lambda: 2]) == [1, 2] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_cuts_cover_the_axis() -> None:
+    for length in (1, 5, 16, 100):
+        for flops in (0, 1 << 24, 1 << 30):
+            parts = cuts(length, flops, unit=4)
+            assert parts[0].start == 0 and parts[-1].stop == length
+            assert all(a.stop == b.start for a, b in pairwise(parts))
+
+
+def test_threads_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENUN_THREADS", "3")
+    assert default_threads() == 3
+    monkeypatch.delenv("TENUN_THREADS")
+    assert default_threads() >= 1
+    for bad in ("0", "many", "-1"):
+        monkeypatch.setenv("TENUN_THREADS", bad)
+        with pytest.raises(RunError, match="TENUN_THREADS"):
+            default_threads()
