@@ -154,11 +154,11 @@ def test_tuning_measures_once_and_remembers(cache: Path, monkeypatch: pytest.Mon
 
 def test_what_was_measured_decides(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, x = network(2, 8, 16, 16), np.ones((2, 8, 8, 16), np.float32)
-    monkeypatch.setattr(tuning, "_time", lambda node, emit: 1.0 if emit is None else 2.0)
+    monkeypatch.setattr(tuning, "_time", lambda node, emit, *_: 1.0 if emit is None else 2.0)
     assert ops(Program(graph, Options(tune=True)).plan([x]).graph) == ["conv"]
     cache.unlink()
     tuning.TIMES._found.clear()
-    monkeypatch.setattr(tuning, "_time", lambda node, emit: 2.0 if emit is None else 1.0)
+    monkeypatch.setattr(tuning, "_time", lambda node, emit, *_: 2.0 if emit is None else 1.0)
     assert ops(Program(graph, Options(tune=True)).plan([x]).graph) == ["winograd_conv"]
 
 

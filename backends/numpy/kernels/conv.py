@@ -25,6 +25,7 @@ from ..workers import cuts, together
 from .elementwise import activate
 from .memory import Block, Memory, blocks, compute_dtype
 
+Pads = tuple[tuple[int, int], ...]
 Apply = Callable[[Array, Array, "Array | None"], list[Step]]  # (source, out, residual) -> steps
 
 BLOCK_BYTES = 1 << 20  # patches of a block: fit L2
@@ -32,8 +33,10 @@ COLUMNS_BYTES = 1 << 18  # of patches as columns and their results
 BLOCK_ROWS = 64  # but a product of fewer rows than this is slow
 PADDED_BYTES = 1 << 19  # padded images made at once
 DEPTHWISE_ELEMENTS = 1 << 16  # output elements of a depthwise block
+DEPTHWISE_FLOPS = 16  # what one of them counts for where work is shared out: products go so much faster
 DEPTHWISE_ROW = 1 << 14  # of the row that its weights are repeated to
 TILE_ELEMENTS = 1 << 12  # of a repeated bias: fits L1
+FEW_PLACES = 64  # of an output
 FEW_CHANNELS = 8
 SHORT = 8  # elements of the last axis: shorter loops than this are not worth it
 GROUP_CHANNELS = 32  # groups of fewer channels are merged, up to this many
@@ -61,8 +64,49 @@ def conv(
     """
     *taps, outs = w.shape
     weights = w.reshape(*taps, groups, outs // max(groups, 1))
-    part = Part(weights, (0,) * len(strides), strides, dilations, (slice(None),) * len(strides))
-    return _bind(x, [part], bias, residual, padding, activation, out, scratch)
+    if out.size == 0:
+        return []
+
+    def branch(images: slice, rows: slice, filters: slice) -> list[Step]:
+        given = weights if groups > 1 else weights[..., filters]
+        part = Part(given, (0,) * len(strides), strides, dilations, (slice(None),) * len(strides))
+        places = (rows, *(slice(0, size) for size in out.shape[2:-1]))
+        seen, pads = seen_from(x[images], places, taps, strides, dilations, [before for before, _ in padding])
+        after = None if residual is None else residual[images, rows, ..., filters]
+        row = None if bias is None else bias[filters]
+        return _bind_images(seen, [part], row, after, pads, activation, out[images, rows, ..., filters], scratch)
+
+    flops = 2 * out[..., 0].size * w.size * (DEPTHWISE_FLOPS if w.shape[-2] == 1 and groups > 1 else 1)
+    return together([branch(**which) for which in branches_of(out.shape, flops, groups == 1)])
+
+
+def branches_of(shape: Sequence[int], flops: int, by_filter: bool, unit: int = 1) -> list[dict[str, slice]]:
+    """How work on an output (N, *S, O) is shared out: by images; of one image by rows, `unit` together.
+
+    Where the output has few places, what takes longest is to read the weights: then by filters, if that can be done.
+    """
+    whole = {"images": slice(0, shape[0]), "rows": slice(0, shape[1]), "filters": slice(0, shape[-1])}
+    if by_filter and prod(shape[:-1]) <= FEW_PLACES:
+        axis, unit = "filters", 16
+    else:
+        axis, unit = ("images", 1) if shape[0] > 1 else ("rows", unit)
+    return [{**whole, axis: piece} for piece in cuts(whole[axis].stop, flops, unit=unit)]
+
+
+def seen_from(
+    x: Array, places: Sequence[slice], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int],
+    before: Sequence[int],
+) -> tuple[Array, Pads]:  # fmt: skip
+    """The part of x (N, *S, C) that some places of the output see, and what is to be padded around it."""
+    parts, pads = [slice(None)], []
+    for size, place, k, stride, dilation, crop in zip(x.shape[1:], places, kernel, strides, dilations, before):
+        start = place.start * stride - crop
+        stop = (place.stop - 1) * stride + (k - 1) * dilation + 1 - crop
+        low = min(max(start, 0), size)
+        high = max(min(stop, size), low)
+        parts.append(slice(low, high))
+        pads.append((low - start, stop - high))
+    return x[tuple(parts)], tuple(pads)
 
 
 @kernel(strided=True)
@@ -101,7 +145,12 @@ def conv_transpose(
         )
         for phases in product(*axes)
     ]
-    return _bind(x, parts, bias, None, tuple(zip(before, after)), activation, out, scratch)
+    if out.size == 0:
+        return []
+    flops, pads = 2 * x[..., 0].size * w.size, tuple(zip(before, after))
+    return together(
+        [_bind_images(x[n], parts, bias, None, pads, activation, out[n], scratch) for n in cuts(len(x), flops)]
+    )
 
 
 # ---- what is computed ----------------------------------------------------------------------------------------
@@ -181,25 +230,6 @@ def windows_of(
 
 
 # ---- binding -------------------------------------------------------------------------------------------------
-
-
-def _bind(
-    x: Array,
-    parts: list[Part],
-    bias: Array | None,
-    residual: Array | None,
-    padding: tuple[tuple[int, int], ...],
-    activation: Any,
-    out: Array,
-    scratch: Scratch,
-) -> list[Step]:
-    if out.size == 0:
-        return []
-    flops = sum(2 * out[0, ..., 0].size * part.weights.size for part in parts) // len(parts) * len(x)
-    return together([
-        _bind_images(x[n], parts, bias, None if residual is None else residual[n], padding, activation, out[n], scratch)
-        for n in cuts(len(x), flops)
-    ])  # fmt: skip
 
 
 def _bind_images(
@@ -495,8 +525,11 @@ def _packed_weights(part: Part, merged: int, layer: Layer) -> Array:
     channels, groups, outs = part.weights.shape[-3:]
     left = groups // merged
     packed = (left, prod(part.taps) * merged * channels, merged * outs)
-    if groups == 1 and part.weights.flags.c_contiguous and part.weights.dtype == layer.dtype:
-        return part.weights.reshape(packed)
+    if groups == 1 and part.weights.dtype == layer.dtype and part.weights.strides[-1] == part.weights.itemsize:
+        try:
+            return part.weights.reshape(packed, copy=False)
+        except ValueError:  # it is transposed
+            pass
     split = part.weights.reshape(*part.taps, channels, left, merged, outs)
     split = np.moveaxis(split, (-3, -2), (0, -3))  # (G', *K, merged, C/G, O/G)
 

@@ -22,14 +22,13 @@ import numpy as np
 
 from ..registry import Array, Scratch, Step, kernel
 from ..workers import cuts, together
-from .conv import Layer, padded_sources, windows_of
+from .conv import Layer, Pads, branches_of, padded_sources, seen_from, windows_of
 from .memory import Block, Memory, blocks
 from .rows import contiguous
 
 BUFFER_BYTES = 3 << 18  # each of the two buffers of a block: both fit L2
 LEAST_TILES = 32  # but products of fewer rows than this are slow
 SUMMED_TILES = 128  # of a block, of which sums are made: adding them to the total costs as much as 20 more
-FEW_TILES = 16  # of so few, branches read different weights instead of different tiles: that takes longest
 
 # Where the polynomials are evaluated, by n = m + r - 1; infinity is one more point.  For n = 6 those which gave the
 # smallest errors in float32 among a grid of (0, ±a, ±b): a quarter of the usual (0, ±1, ±2).
@@ -105,35 +104,20 @@ def winograd_conv(
         after = None if residual is None else residual[images, rows, ..., filters]
         layer = Layer(None if bias is None else bias[filters], after, activation, target, scratch)
         places = (rows, *(slice(0, size) for size in out.shape[2:-1]))
-        part, pads = seen(x[images], places, kernel, tile, before)
+        part, pads = tiling.seen(x[images], places, before)
         return _forward(tiling, u[..., filters], part, pads, after, target, layer, scratch)
 
-    tiles = len(x) * prod(tiling.tiles(out.shape[1:-1]))
-    whole = {"images": slice(0, len(x)), "rows": slice(0, out.shape[1]), "filters": slice(0, out.shape[-1])}
-    axis, unit = ("filters", 16) if tiles <= FEW_TILES else ("images", 1) if len(x) > 1 else ("rows", tile[0])
-    pieces = cuts(whole[axis].stop, 2 * u.size * tiles, unit=unit)
-    return together([branch(**{**whole, axis: piece}) for piece in pieces])
-
-
-def seen(
-    x: Array, places: Sequence[slice], kernel: Sequence[int], tile: Sequence[int], before: Sequence[int]
-) -> tuple[Array, tuple[tuple[int, int], ...]]:
-    """The part of x that whole tiles at some places of the output see, and what is to be padded around it."""
-    parts, pads = [slice(None)], []
-    for size, place, r, m, crop in zip(x.shape[1:], places, kernel, tile, before):
-        start = place.start - crop
-        stop = start + ceil((place.stop - place.start) / m) * m + r - 1
-        low, high = min(max(start, 0), size), max(min(stop, size), 0)
-        parts.append(slice(low, max(high, low)))
-        pads.append((low - start, stop - max(high, low)))
-    return x[tuple(parts)], tuple(pads)
+    tiles = tiling.tiles(out.shape[1:-1])
+    flops = 2 * u.size * len(x) * prod(tiles)
+    return together([branch(**which) for which in branches_of(out.shape, flops, by_filter=True, unit=tile[0])])
 
 
 class Tiling:
     """How images are cut into tiles, and the matrices that transform what a tile sees, and what becomes of it."""
 
     def __init__(self, kernel: Sequence[int], tile: Sequence[int], dtype: np.dtype[Any]) -> None:
-        self.tile, self.axes = tuple(tile), len(tile)
+        self.kernel, self.tile, self.axes = tuple(kernel), tuple(tile), len(tile)
+        self.ones = (1,) * self.axes
         self.extent = tuple(m + r - 1 for m, r in zip(tile, kernel))
         self.points, self.elements = prod(self.extent), prod(tile)
         self.outputs, self.weights, self.inputs = (over_axes(which, tile, kernel).astype(dtype) for which in range(3))
@@ -142,8 +126,13 @@ class Tiling:
         """How many tiles cover so many places of each axis."""
         return tuple(ceil(size / m) for size, m in zip(places, self.tile))
 
+    def seen(self, x: Array, places: Sequence[slice], before: Sequence[int]) -> tuple[Array, Pads]:
+        """The part of x that the tiles of some places see, which may reach over the end, and what is padded around."""
+        whole = [slice(p.start, p.start + ceil((p.stop - p.start) / m) * m) for p, m in zip(places, self.tile)]
+        return seen_from(x, whole, self.kernel, self.ones, self.ones, before)
+
     def sources(
-        self, x: Array, pads: tuple[tuple[int, int], ...], places: Sequence[int], tiles: int, memory: Memory,
+        self, x: Array, pads: Pads, places: Sequence[int], tiles: int, memory: Memory,
         scratch: Scratch,
     ) -> Iterator[tuple[slice, Array, list[Step]]]:  # fmt: skip
         """Groups of images that have at least so many tiles: which, what their tiles see (images, *tiles, *n, C), and
@@ -151,7 +140,7 @@ class Tiling:
         """
         per_image = self.tiles(places)
         for images, source, copies in padded_sources(x, pads, memory.dtype, scratch, ceil(tiles / prod(per_image))):
-            yield images, windows_of(source, per_image, self.extent, self.tile, (1,) * self.axes), copies
+            yield images, windows_of(source, per_image, self.extent, self.tile, self.ones), copies
 
     def transformed(self, windows: Array, memory: Memory, outs: int) -> tuple[Array, Array, list[Step]]:
         """B x of some tiles (points, tiles, C), room for (points, tiles, outs) elsewhere, and the steps."""
@@ -182,7 +171,7 @@ class Tiling:
 
 
 def _forward(
-    tiling: Tiling, u: Array, x: Array, pads: tuple[tuple[int, int], ...], residual: Array | None, out: Array,
+    tiling: Tiling, u: Array, x: Array, pads: Pads, residual: Array | None, out: Array,
     layer: Layer, scratch: Scratch,
 ) -> list[Step]:  # fmt: skip
     """Steps for out from the part of x that it sees."""
@@ -234,7 +223,7 @@ def winograd_weight_grad(
         return [partial(out.fill, 0)]
     tiling = Tiling(kernel, tile, out.dtype)
     places = tuple(slice(0, size) for size in g.shape[1:-1])
-    part, pads = seen(x, places, kernel, tile, [before for before, _ in padding])
+    part, pads = tiling.seen(x, places, [before for before, _ in padding])
     shape = (tiling.points, *out.shape[-2:])
     flops = 2 * prod(shape) * len(x) * prod(tiling.tiles(g.shape[1:-1]))
     branches, totals = [], []
@@ -246,9 +235,7 @@ def winograd_weight_grad(
     return [*steps, partial(np.matmul, tiling.weights.T, sums, out=made)]
 
 
-def _sums(
-    tiling: Tiling, x: Array, pads: tuple[tuple[int, int], ...], g: Array, total: Array, scratch: Scratch
-) -> list[Step]:
+def _sums(tiling: Tiling, x: Array, pads: Pads, g: Array, total: Array, scratch: Scratch) -> list[Step]:
     """Steps for total (points, C, O) = the sums over all tiles."""
     memory = Memory(total.dtype, scratch)
     points, channels, outs = total.shape
