@@ -1,60 +1,60 @@
-"""What was measured, on the screen and as JSON."""
+"""Tables on the screen as figures come, and the records of them."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 from collections.abc import Mapping
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from .measure import Timing
+from .records import OURS, SECTIONS, Record, Results, machine
 
-PACKAGES = ("numpy", "keras", "tensorflow-cpu", "onnxruntime", "onnx")
 
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    found = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
-    return found
+def headline() -> None:
+    """What the figures are measured on."""
+    print(" ".join(f"{name} {value}" for name, value in machine().items()), flush=True)
 
 
 class Report:
-    """Tables, printed as they come, and kept for the JSON file."""
+    """Prints tables and keeps the figures; `threads` as in Record."""
 
-    def __init__(self) -> None:
-        self.content: dict[str, Any] = {"machine": machine(), "results": {}}
-        print(" ".join(f"{k} {v}" for k, v in self.content["machine"].items()))
+    def __init__(self, threads: int = 0) -> None:
+        self.results, self.threads = Results(), threads
 
-    def timings(self, key: str, title: str, results: Mapping[str, Timing | str]) -> None:
-        """One table: milliseconds and the ratio to tenun (above 1: tenun is faster)."""
-        self.content["results"][key] = {k: asdict(v) if isinstance(v, Timing) else v for k, v in results.items()}
-        ours = results["tenun"]
-        print(f"\n{title}\n{'':<18}{'median ms':>11}{'quartiles':>19}{'ratio':>8}{'max diff':>10}")
-        for name, result in results.items():
-            if isinstance(result, str):
-                print(f"{name:<18}{result:>11}")
+    def timings(self, section: str, model: str, batch: int, found: Mapping[str, Timing | str]) -> None:
+        """One table: milliseconds, samples a second, and the ratio to tenun (above 1: tenun is faster)."""
+        ours = found.get(OURS)
+        print(f"\n{model}, batch {batch}: {SECTIONS[section][0]}")
+        print(f"{'':<16}{'median ms':>10}{'quartiles':>18}{'rounds':>8}{'samples/s':>11}{'ratio':>8}{'max diff':>10}")
+        for peer, timing in found.items():
+            key = section, model, batch, self.threads, peer
+            if isinstance(timing, str):
+                self.results.add([Record(*key, note=timing)])
+                print(f"{peer:<16}  {timing}", flush=True)
                 continue
-            ratio = f"{result.median / ours.median:.2f}" if isinstance(ours, Timing) else "-"
-            spread = f"{result.low:.2f}-{result.high:.2f}"
-            print(f"{name:<18}{result.median:>11.2f}{spread:>19}{ratio:>8}{result.difference:>10.1e}", flush=True)
+            figures = (timing.median, timing.low, timing.high, timing.rounds, timing.difference)
+            self.results.add([Record(*key, *figures)])
+            ratio = f"{timing.median / ours.median:.2f}" if isinstance(ours, Timing) else "-"
+            spread = f"{timing.low:.2f}-{timing.high:.2f}"
+            rate = f"{1e3 * batch / timing.median:,.0f}"
+            print(
+                f"{peer:<16}{timing.median:>10.2f}{spread:>18}{timing.rounds:>8}{rate:>11}{ratio:>8}"
+                f"{timing.difference:>10.0e}",
+                flush=True,
+            )
 
-    def figures(self, key: str, title: str, values: Mapping[str, float], form: str) -> None:
-        """Names and numbers, one a line."""
-        self.content["results"][key] = dict(values)
-        print(f"\n{title}")
+    def figures(self, section: str, model: str, batch: int, values: Mapping[str, float | str]) -> None:
+        """Names and numbers, or why there are none, one a line."""
+        heading, unit, decimals = SECTIONS[section]
+        print(f"\n{model}, batch {batch}: {heading}, {unit}")
         for name, value in values.items():
-            print(f"{name:<28}{value:>{form}}", flush=True)
+            key = section, model, batch, self.threads, name
+            self.results.add([Record(*key, note=value) if isinstance(value, str) else Record(*key, value)])
+            shown = value if isinstance(value, str) else f"{value:>10.{decimals}f}"
+            print(f"{name:<28}{shown}", flush=True)
 
     def write(self, path: Path | None) -> None:
-        """All of it as JSON, where that is wanted."""
+        """All of it into a JSON file, where that is wanted; figures of other things stay there."""
         if path:
-            path.write_text(json.dumps(self.content, indent=2) + "\n")
+            kept = Results.read(path)
+            kept.add(self.results.records.values())
+            kept.write(path)

@@ -18,10 +18,11 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from .measure import TOLERANCE, Timing, timed
+from .measure import TOLERANCE, Effort, Timing, timed
 from .memory import peaks
-from .models import TRAINED, Case
-from .report import Report
+from .models import SEED, TRAINED, Case
+from .peers import threads
+from .report import Report, headline
 
 REFERENCE = "keras"
 STEPS = 3  # whose losses have to agree
@@ -37,7 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", nargs="+", type=int, help="default: each model's own sizes")
     parser.add_argument("--rounds", type=int, default=25, help="steps of each engine (median taken)")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave the fresh processes out")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", type=Path, help="write the figures here; those of other models stay")
     parser.add_argument("--quick", action="store_true", help="two rounds at batch 2: shows that everything starts")
     args = parser.parse_args()
     if args.quick:
@@ -87,7 +88,7 @@ def measure(steps: Mapping[str, Step], x: Array, y: Array, rounds: int) -> dict[
     want = losses[REFERENCE]
     differences = {name: float((np.abs(got - want) / want).max()) for name, got in losses.items()}
     found |= {name: f"wrong by {d:.2g}" for name, d in differences.items() if not d <= TOLERANCE}
-    times = timed({name: partial(step, x, y) for name, step in steps.items() if name not in found}, rounds)
+    times = timed({name: partial(step, x, y) for name, step in steps.items() if name not in found}, Effort(rounds))
     return {**found, **{name: Timing.of(seconds, differences[name]) for name, seconds in times.items()}}
 
 
@@ -105,12 +106,12 @@ def run_case(report: Report, case: Case, batch: int, classes: int, rounds: int, 
     """One model at one batch size."""
     import keras
 
-    keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(SEED)
     live = compiled(case.build())
     x, y = case.inputs(batch), np.random.default_rng(1).integers(0, classes, batch).astype(np.int32)
     models = {name: make(live) for name, make in ENGINES.items()}
     results = measure({name: model.train_on_batch for name, model in models.items()}, x, y, rounds)
-    report.timings(f"{case.name}/{batch}", f"{case.name}, batch {batch}, one step of training", results)
+    report.timings("training", case.name, batch, results)
     if not memory:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -119,12 +120,13 @@ def run_case(report: Report, case: Case, batch: int, classes: int, rounds: int, 
         live.save(model)
         np.savez(data, x=x, y=y)
         figures = {**peaks(model, data), **planned(models["tenun"], x, y)}
-    report.figures(f"{case.name}/{batch}/memory", f"{case.name}, batch {batch}, peak memory in MB", figures, "8.1f")
+    report.figures("training memory", case.name, batch, figures)
 
 
 def main() -> None:
     args = arguments()
-    report = Report()
+    headline()
+    report = Report(threads())
     for name in args.models:
         case, batches, classes = TRAINED[name]
         for batch in args.batch or batches:

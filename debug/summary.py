@@ -154,7 +154,10 @@ def memory_rows(memory: Memory) -> list[tuple[str, str]]:
     return [
         ("arena", f"{memory.arena:,} bytes, ×{memory.over_bound:.3f} of the {memory.bound:,} alive at the peak"),
         ("scratch", f"{memory.scratch:,} bytes in the step that needs most"),
-        ("peak", f"{memory.peak:,} bytes with scratch, ×{memory.peak_over_bound:.3f} of the {memory.peak_bound:,} in use"),
+        (
+            "both",
+            f"{memory.peak:,} bytes, ×{memory.peak_over_bound:.3f} of the {memory.peak_bound:,} in use at the peak",
+        ),
         ("no sharing", f"{memory.naive:,} bytes"),
         ("views", f"{memory.views} values look into another one"),
         ("in place", f"{memory.in_place} values are written over an operand"),

@@ -32,6 +32,7 @@ TRAITS = {
     "regroups": "the same elements in the same (C) order, under another shape",
     "gathers": "adds up rows, its first operand, into zeros: linear in the rows",
     "repeats": "repeats its operand: along an axis that it adds, all places are alike",
+    "abreast": "samples along a leading axis never meet, if it is the same one, from the end, of operands and results",
     "sequential": "computes step by step with small products: more than one BLAS thread is in the way",
     "inplace": "the result may overwrite an operand of the same type",
     "random": "two equal nodes give different results: never folded, merged or moved",

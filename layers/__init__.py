@@ -2,6 +2,7 @@
 
 from . import (  # noqa: F401 - importing a family enters its layers into the table
     activation,
+    attention,
     conv,
     core,
     input,

@@ -91,7 +91,9 @@ class Layer:
     supports_masking: ClassVar[bool] = False  # the default `compute_mask` hands the mask on
     autocast: ClassVar[bool] = True  # floating-point inputs come in the compute dtype
     needs_float: ClassVar[bool] = False  # integer inputs are cast to the compute dtype too
+    first_argument: ClassVar[str] = "inputs"  # the name of the input in Keras' `call`
     call_arguments: ClassVar[tuple[str, ...]] = ("mask",)  # of Keras' `call`, after the input, in its order
+    stored_as: ClassVar[str | None] = None  # the class that Keras knows under `class_name`, if it is called otherwise
     store_path: ClassVar[str] = ""  # where in Keras' object tree, below the layer, its own weights are
 
     def __init__(self, *values: Any, **keywords: Any) -> None:

@@ -251,7 +251,7 @@ class Scope:
         given, training = arguments.pop("mask", None), arguments.pop("training", None)
         mask = map_structure(_var if given is not None else _mask, x if given is None else given)
         alone = not any(isinstance(v, Value) for v in flatten(arguments))
-        keywords = self._keywords(layer, arguments)
+        keywords = {**_masks(layer, {layer.first_argument: x, **arguments}), **self._keywords(layer, arguments)}
         if "mask" in parameters_of(type(layer)) and (given is not None or alone):
             keywords["mask"] = mask
         own = map_structure(lambda v: self._input(layer, v), x)
@@ -290,6 +290,13 @@ class Scope:
 
 def _var(value: Any) -> Any:
     return value.var if isinstance(value, Value) else value
+
+
+def _masks(layer: Layer, values: dict[str, Any]) -> dict[str, Any]:
+    """Masks of arguments that the layer takes as arguments of their own: `query_mask` of `query`."""
+    wanted = parameters_of(type(layer))
+    found = {f"{name}_mask": _mask(value) for name, value in values.items() if f"{name}_mask" in wanted}
+    return {name: mask for name, mask in found.items() if mask is not None}
 
 
 def _mask(value: Any) -> Var | None:

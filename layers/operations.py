@@ -130,6 +130,7 @@ OPERATIONS: dict[str, Function] = {
     "Concatenate": lambda b, xs, axis=-1: b.concat(*xs, axis=axis), "Stack": _stack,
     "ZerosLike": _filled(0), "OnesLike": _filled(1), "Where": _where,
     "Cast": lambda b, x, dtype: as_dtype(b, x, dtype),
+    "ConvertToTensor": lambda b, x, dtype=None, sparse=None, ragged=None: as_dtype(b, x, dtype or x.tensor.dtype),
     "BroadcastTo": lambda b, x, shape: b.expand(x, shape=tuple(shape)),
     "Softmax": lambda b, x, axis=-1: b.softmax(x, axis=axis),
     "Clip": lambda b, x, x_min=None, x_max=None: b.clip(x, low=x_min, high=x_max),

@@ -68,8 +68,10 @@ def _keeps_apart(node: Node, name: str) -> bool:
         return False
     if not cut:  # made from the size of the batch: every sample is alike only where an operand is repeated
         return node.op.has("repeats")
-    if node.op.has("elementwise"):
-        return len({_from_the_end(v, name) for v in (*cut, *node.outputs)}) == 1
+    if node.op.has("elementwise") or node.op.has("abreast"):
+        apart = len({_from_the_end(v, name) for v in (*cut, *node.outputs)}) == 1
+        if not apart or node.op.has("elementwise"):
+            return apart
     if node.op.has("regroups"):
         return _keeps_its_place(cut[0].shape, node.outputs[0].shape, name)
     if node.op.mixes is None:

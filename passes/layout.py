@@ -3,23 +3,28 @@
 ONNX convolutions come as transpose -> conv -> transpose back.  Here
 1. elementwise ops whose operands all come from the same transpose are computed before it;
 2. so are ops with the trait `permutes`, their axes renumbered;
-3. two transposes in a row become one (simplify), and none if they cancel;
-4. a transpose, flattened, before a product with a constant matrix: the rows of the matrix are permuted instead.
-What is left are transposes at the inputs and outputs of the model, and where an op really needs the order.
+3. so is a reshape that splits axes, or joins those that lie side by side before the transpose too;
+4. so is a product with a matrix, if the transpose leaves the last axis where it is;
+5. two transposes in a row become one (simplify), and none if they cancel;
+6. a transpose, flattened, before a product with a constant matrix: the rows of the matrix are permuted instead.
+What is left are transposes at the inputs and outputs of the model, and where an op really needs the order.  A transpose
+is a view: before a product, the exchange of the last two axes costs nothing, as BLAS reads either order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..ir.builder import Builder
+from ..ir.dims import Dim
 from ..ir.graph import Graph, Node, Var
-from ..ir.op import axis_of
+from ..ir.op import axis_of, lookup
 from .manager import Context, register
 from .rewrite import Match, Rule, apply_rules, erase_dead, rule
-from .simplify import RULES as SIMPLIFICATIONS
+from .simplify import MOVEMENTS, is_known
 
 Perm = tuple[int, ...]
 
@@ -67,13 +72,15 @@ def sink(graph: Graph, node: Node) -> bool:
         return False
     if node.op.has("elementwise"):
         return all(len(v.shape) == len(perm) for v in node.outputs) and _sink_elementwise(graph, node, perm)
+    if node.op.name in SINKS:
+        return SINKS[node.op.name](graph, node, perm)
     return node.op.has("permutes") and _sink_permuting(graph, node, perm)
 
 
 def _worth(graph: Graph, node: Node, perm: Perm) -> bool:
     """Every other full-size operand comes from the same transpose: then no transpose is added."""
     others = [v for v in node.operands if v is not None and v.data is None and v.tensor.shape != ()]
-    return all(_transposed_by(v) == perm for v in others)
+    return node.op.name in SINKS or all(_transposed_by(v) == perm for v in others)
 
 
 def _sink_elementwise(graph: Graph, node: Node, perm: Perm) -> bool:
@@ -132,6 +139,80 @@ def _remaining(perm: Perm, attrs: dict[str, Any]) -> Perm:
     return tuple(sorted(left).index(p) for p in left)
 
 
+# ---- reshapes and products -----------------------------------------------------------------------------------
+
+Block = tuple[range, range]  # axes before and after a reshape that hold the same elements
+
+
+def blocks(before: Sequence[Dim], after: Sequence[Dim]) -> list[Block] | None:
+    """The smallest groups of axes that a reshape leaves apart; None where sizes do not tell, or there is no axis."""
+    found: list[Block] = []
+    i = j = 0
+    while i < len(before) and j < len(after):
+        a, b, left, right = i + 1, j + 1, before[i], after[j]
+        while left != right:
+            if not isinstance(left, int) or not isinstance(right, int) or 0 in (left, right):
+                return None
+            grow_left = left < right
+            if (a if grow_left else b) == len(before if grow_left else after):
+                return None
+            left, right = (left * before[a], right) if grow_left else (left, right * after[b])
+            a, b = a + grow_left, b + (not grow_left)
+        found.append((range(i, a), range(j, b)))
+        i, j = a, b
+    if not found or any(d != 1 for d in (*before[i:], *after[j:])):
+        return None
+    found[-1] = range(found[-1][0].start, len(before)), range(found[-1][1].start, len(after))
+    return found
+
+
+def _sink_reshape(graph: Graph, node: Node, perm: Perm) -> bool:
+    """Reshape before the transpose: every group of axes that becomes another has to lie side by side there too.
+
+    If one is in another order there, that order is made before the reshape, and the rest of the transpose after.
+    """
+    x = node.inputs[0]
+    assert x is not None
+    groups = blocks(x.shape, node.output.shape) if is_known(x) and is_known(node.output) else None
+    if groups is None:
+        return False
+    places = [[perm[i] for i in old] for old, _ in groups]
+    if any(sorted(p) != list(range(min(p), min(p) + len(p))) for p in places):
+        return False
+    ordered = sorted(zip(places, (new for _, new in groups)))
+    order = tuple(axis for _, new in ordered for axis in new)
+    within = tuple(axis for old, _ in ordered for axis in old)
+    if list(order) == sorted(order) and list(within) != sorted(within):
+        return False  # nothing would be left to come after
+    b = Builder(graph, before=node, source=node.source)
+    source = _source(x) if list(within) == sorted(within) else b.transpose(_source(x), perm=within)
+    copy = b.node(lookup("reshape"), [source], {"shape": tuple(node.output.shape[axis] for axis in order)})
+    _finish(graph, node, b, copy, [inverse(order)])
+    return True
+
+
+def _sink_product(graph: Graph, node: Node, perm: Perm) -> bool:
+    """Multiply before the transpose, which changes the order of the rows only."""
+    x, w, bias, residual = (*node.inputs, None, None)[:4]
+    rows = perm[-1] == len(perm) - 1 and w is not None and len(w.shape) == 2 and _transposed_by(x) == perm
+    if not rows or (bias is not None and len(bias.shape) > 1) or _transposed_by(residual) not in (None, perm):
+        return False
+    if residual is not None and _transposed_by(residual) is None:
+        return False
+    b = Builder(graph, before=node, source=node.source)
+    operands = [_source(v) if v is not None and v in (x, residual) else v for v in node.inputs]
+    _finish(graph, node, b, b.node(node.op, operands, node.attrs), [perm])
+    return True
+
+
+# op: how it is computed before a transpose, beyond what its traits tell
+SINKS: dict[str, Callable[[Graph, Node, Perm], bool]] = {
+    "reshape": _sink_reshape,
+    "squeeze": _sink_reshape,
+    "unsqueeze": _sink_reshape,
+    "matmul": _sink_product,
+}
+
 # ---- flatten after transpose ---------------------------------------------------------------------------------
 
 
@@ -167,7 +248,7 @@ def _flatten_rules() -> list[Rule]:
     ]
 
 
-RULES = [*SIMPLIFICATIONS, *_flatten_rules()]
+RULES = [*MOVEMENTS, *_flatten_rules()]
 
 
 ROUNDS = 20  # each sinks transposes past one more op that joins branches; a bound, not a wish

@@ -17,6 +17,9 @@ from ..ir.graph import Graph
 from ..ir.verify import verify
 
 if TYPE_CHECKING:
+    from .algorithms import Tuner
+    from .fold import Memo
+    from .memory import Life
     from .recompute import Budget
 
 
@@ -26,12 +29,18 @@ class Context:
 
     `evaluate(op, operands, attrs, dynamic, graphs) -> arrays` computes a node (a backend's), so that folding has the
     semantics of the kernels; None: nothing is folded.  `fold_limit`: bytes above which a constant is not made.
-    `budget`: the memory that `recompute` has to come by with; None: all that there is.
+    `budget`: the memory that `recompute` has to come by with; None: all that there is.  `exact`: no algorithm that
+    rounds more than the one it replaces; `tuner`: measures candidates of `algorithms`; `memo`: what was folded from
+    constants before, for graphs that share them; `lives(graph)`: the buffers of a plan of a graph of concrete shapes.
     """
 
     evaluate: Callable[..., tuple[Any, ...]] | None = None
     fold_limit: int = 64 << 20
     budget: Budget | None = None
+    exact: bool = False
+    tuner: Tuner | None = None
+    memo: Memo | None = None
+    lives: Callable[[Graph], Sequence[Life]] | None = None
 
 
 Pass = Callable[[Graph, Context], int]
@@ -51,14 +60,15 @@ PASSES: dict[str, PassInfo] = {}
 PIPELINES: dict[str, tuple[str, ...]] = {
     "none": (),
     "inference": (
-        "fold", "dce", "cse", "simplify", "layout", "fold", "batchnorm", "padding", "fuse", "fold",
+        "fold", "dce", "cse", "hoist", "stack", "simplify", "strength", "movements", "layout", "reshapes", "fold",
+        "recognize", "attention", "simplify", "reassociate", "batchnorm", "pooling", "padding", "fuse", "fold",
         "cse", "dce",
     ),
     "training": (
-        "fold", "dce", "cse", "simplify", "layout", "fold", "padding", "fuse", "fold", "cse", "remember", "chains",
-        "dce",
+        "fold", "dce", "cse", "hoist", "simplify", "strength", "movements", "layout", "reshapes", "fold", "padding",
+        "fuse", "fold", "cse", "remember", "chains", "dce",
     ),
-    "specialize": ("fold", "dce", "recompute"),
+    "specialize": ("fold", "dce", "algorithms", "fold", "schedule", "recompute"),
 }  # fmt: skip
 
 
@@ -73,10 +83,12 @@ def register(run: Pass) -> Pass:
 
 def find(name: str) -> PassInfo:
     """The pass called name; GraphError lists those there are."""
-    from . import load_all
-
-    load_all()
     if name not in PASSES:
+        from . import load_all, load_one
+
+        load_one(name)
+    if name not in PASSES:
+        load_all()
         raise GraphError(f"no pass is called {name!r}", hint=f"passes: {', '.join(PASSES)}")
     return PASSES[name]
 

@@ -25,7 +25,7 @@ from typing import Any
 from ..errors import GraphError
 from ..ir.builder import Builder
 from ..ir.graph import Graph, Node, Var
-from ..ir.op import lookup
+from ..ir.op import Op, lookup
 from ..ir.text import Parser
 
 
@@ -247,12 +247,12 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], limit: int = 50) -> int:
 
     GraphError names the rules that alternate if there is no end after `limit` sweeps.
     """
-    total = 0
+    total, fitting = 0, _Fitting(rules)
     for _ in range(limit):
         applied: list[str] = []
         for node in graph.nodes:
             if node.graph is graph:
-                applied += _apply_at(graph, node, rules)
+                applied += _apply_at(graph, node, fitting[node.op])
         total += len(applied)
         if not applied:
             break
@@ -262,6 +262,18 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], limit: int = 50) -> int:
         for sub in node.graphs.values():
             total += apply_rules(sub, rules, limit)
     return total
+
+
+class _Fitting(dict[Op, list[Rule]]):
+    """The rules whose root may be a node of an op, in order: of a hundred rules few are."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        super().__init__()
+        self.rules = rules
+
+    def __missing__(self, op: Op) -> list[Rule]:
+        self[op] = [r for r in self.rules if (op.has(r.root.op) if r.root.trait else op.name == r.root.op)]
+        return self[op]
 
 
 def _apply_at(graph: Graph, node: Node, rules: Sequence[Rule]) -> list[str]:

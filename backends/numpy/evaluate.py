@@ -16,16 +16,16 @@ from ...ir.attributes import check
 from ...ir.op import Op, infer
 from ...ir.types import Tensor, Type
 from . import kernels  # noqa: F401 - fills the table
-from .registry import KERNELS, Array, Kernel, Step
+from .registry import NUMPY, Array, Kernel, Kernels, Step
 
 
-def kernel_of(op: Op) -> Kernel:
+def kernel_of(op: Op, kernels: Kernels = NUMPY) -> Kernel:
     """The row of the table of kernels; UnsupportedError where there is none."""
-    if op.name not in KERNELS:
+    if op.name not in kernels.rows:
         raise UnsupportedError(
             f"op {op.name} has no NumPy kernel", op=op.name, hint="add a row in backends/numpy/kernels"
         )
-    return KERNELS[op.name]
+    return kernels.rows[op.name]
 
 
 def kernel_attributes(op: Op, attrs: Mapping[str, Any], operand_types: Sequence[Any]) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class Plan:
     """A compiled graph of concrete shapes with memory of its own: one run at a time.
 
     `programs(graph)` makes a function on arrays of a subgraph; `resident` has the arrays of those states that every
-    run changes in place.  `memory` reports the buffers by themselves, `arena` them with scratch, `recomputation` what was done
-    to make them smaller; `offsets` has the places of the roots.
+    run changes in place.  `memory` reports the buffers by themselves, `arena` them with scratch, `recomputation` what
+    was done to make them smaller; `offsets` has the places of the roots.
     """
 
     def __init__(
@@ -110,7 +110,9 @@ class Plan:
 
     def _bind(self, node: Node, programs: Callable[[Graph], Callable[..., Any]]) -> None:
         if node.outputs and node.outputs[0] in self.storage.view_of:
-            results = kernel_of(node.op).call(*(self.arrays.get(v) if v else None for v in node.inputs), **attributes(node))
+            results = kernel_of(node.op).call(
+                *(self.arrays.get(v) if v else None for v in node.inputs), **attributes(node)
+            )
             self.arrays.update(zip(node.outputs, results if node.op.many else (results,)))
             return
         for out in node.outputs:
@@ -182,9 +184,21 @@ class Plan:
         return outputs
 
     def _watched(self, watch: Callable[[Node], None]) -> Iterator[tuple[Step, Callable[[], None] | None]]:
-        """The steps, each with what to call after it."""
+        """The steps, each with what to call after it: for its node, and those behind it that have nothing to do.
+
+        Views have no turn of their own.
+        """
+        busy, finished = set(self.origin), list[list[Node]]([[]])
+        for node in self.graph.nodes:
+            if node in busy:
+                finished.append([node])
+            elif not any(out in self.storage.view_of for out in node.outputs):
+                finished[-1].append(node)
+        for node in finished[0]:
+            watch(node)
+        turns = {nodes[0]: nodes for nodes in finished[1:]}
         for step, node, following in zip(self.steps, self.origin, [*self.origin[1:], None]):
-            yield step, None if node is following else partial(watch, node)
+            yield step, None if node is following else partial(_each, watch, turns[node])
 
     def _blamed(self, error: Exception, step: Step) -> TenunError:
         """The error with the node whose step failed."""
@@ -200,6 +214,11 @@ def _watched(step: Step, after: Callable[[], None] | None) -> None:
     step()
     if after is not None:
         after()
+
+
+def _each(watch: Callable[[Node], None], nodes: Sequence[Node]) -> None:
+    for node in nodes:
+        watch(node)
 
 
 def _store_one(out: Array | None, result: Any) -> None:

@@ -92,7 +92,14 @@ class Program:
         if options.memory_limit is not None:
             budget = Budget(options.memory_limit, buffers)
         tuner = partial(measured, kernels=self.kernels) if options.tune else None
-        context = Context(evaluate, budget=budget, exact=options.exact, tuner=tuner, memo=self._memo, lives=buffers)
+        context = Context(
+            evaluate,
+            budget=budget,
+            exact=options.exact,
+            tuner=tuner,
+            memo=self._memo,
+            lives=partial(buffers, parts=False),
+        )
         special = specialize(self.graph, everything, context)
         report = budget.report if budget is not None else None
         if report is not None and not report.fits:

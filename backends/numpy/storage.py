@@ -106,7 +106,7 @@ def _phantom(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def storage_of(graph: Graph, nodes: Sequence[Node], resident: Resident) -> Storage:
-    """The storage of all values of a graph of concrete shapes; parts are where the peak of memory is none the higher."""
+    """The storage of all values of a graph of concrete shapes; with parts where that makes the peak no higher."""
     plain = _StoragePass(graph, nodes, resident, {})
     storage = plain.run()
     parts = _Candidates(plain).chosen()
@@ -116,9 +116,13 @@ def storage_of(graph: Graph, nodes: Sequence[Node], resident: Resident) -> Stora
     return joined if _peak(joined, len(nodes)) <= _peak(storage, len(nodes)) else storage
 
 
-def lives(graph: Graph, resident: Resident) -> list[Life]:
-    """The buffers that a plan of the graph has, those of resident states included, and their values."""
-    storage = storage_of(graph, list(graph.nodes), resident)
+def lives(graph: Graph, resident: Resident, parts: bool = True) -> list[Life]:
+    """The buffers that a plan of the graph has, those of resident states included, and their values.
+
+    Without parts, what is joined later counts as copied: that is found faster, and no less at the peak.
+    """
+    nodes = list(graph.nodes)
+    storage = storage_of(graph, nodes, resident) if parts else _StoragePass(graph, nodes, resident, {}).run()
     roots = dict.fromkeys([*storage.roots, *storage.root_of.values()])
     return [Life(r.buffer, tuple(map(tuple, r.groups)), fixed=r.resident) for r in roots]
 
@@ -258,6 +262,7 @@ class _Candidates:
 
     def __init__(self, plain: _StoragePass) -> None:
         self.plain, self.storage = plain, plain.storage
+        self.spans = {root: (root.first, root.last) for root in self.storage.roots}
         self.outputs = set(plain.heirs.values())
         self.whole_of: dict[Root, Root] = {}  # of a buffer that became part of another one
         self.alive = _alive(self.storage, len(plain.nodes))
@@ -265,7 +270,6 @@ class _Candidates:
     def chosen(self) -> dict[Var, tuple[Node, int]]:
         """The parts: first those that are made shortly before they are joined, then what is left of a node at once."""
         found: dict[Var, tuple[Node, int]] = {}
-        self.spans = {root: (root.first, root.last) for root in self.storage.roots}
         wholes = [list(self._of(node)) for node in self.plain.nodes]
         single = sorted(([c] for whole in wholes for c in whole), key=lambda one: self._longer(*one[0]))
         for some in (*single, *reversed(wholes)):
@@ -310,7 +314,7 @@ class _Candidates:
         return row.strided and _run(part) >= RUN
 
     def _join(self, parts: Parts) -> bool:
-        """Make values parts of the buffer of the one node that joins them, unless that takes more memory at the peak."""
+        """Make values parts of the buffer of the one node that joins them, unless more is alive at the peak then."""
         ((node, _), *_) = parts.values()
         whole, alive = self._whole(self.storage.root_of[node.output]), self.alive.copy()
         roots = [self.storage.root_of[var] for var in parts]

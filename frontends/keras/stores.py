@@ -89,7 +89,7 @@ class TreeStore:
             lists = [attribute, "_layer_checkpoint_dependencies"] if attribute == "layers" else [attribute]
             used: dict[str, int] = {}
             for each in child:
-                base = snake_case(each.class_name)
+                base = snake_case(each.stored_as or each.class_name)
                 number = used[base] = used.get(base, -1) + 1
                 names = [f"{base}_{number}" if number else base, each.name]
                 candidates = [f"{path}/{group}/{name}" for name in names for group in lists]

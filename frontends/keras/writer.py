@@ -45,7 +45,7 @@ KERAS_VERSION = "3.8.0"  # whose configs these are: later versions read them too
 # keys that not every version of Keras 3 knows: left out where they have their default
 LATER = (
     "activity_regularizer", "lora_rank", "lora_alpha", "quantization_config", "ragged", "optional", "renorm",
-    "renorm_clipping", "renorm_momentum", "rms_scaling",
+    "renorm_clipping", "renorm_momentum", "rms_scaling", "use_gate", "sliding_window",
 )  # fmt: skip
 
 # keys that a class of Keras 3 does not take, with the values of which that is no loss
@@ -60,7 +60,7 @@ UNWRAPPED = {"ZeroPadding1D": "padding", "Cropping1D": "cropping", "UpSampling1D
 
 # modules of keras.src.ops that hold the class of an operation; all others are in `numpy`
 OPERATION_MODULES = {
-    "Cast": "core", "Erf": "math", "Rsqrt": "math",
+    "Cast": "core", "ConvertToTensor": "core", "Erf": "math", "Rsqrt": "math",
     **dict.fromkeys(("Relu", "Relu6", "Sigmoid", "Silu", "Softmax", "Softplus", "Softsign"), "nn"),
 }  # fmt: skip
 
@@ -164,7 +164,7 @@ def tree(layer: Layer, path: str) -> Iterator[tuple[Layer, str]]:
             continue
         used: dict[str, int] = {}
         for each in child:
-            base = snake_case(each.class_name)
+            base = snake_case(each.stored_as or each.class_name)
             number = used[base] = used.get(base, -1) + 1
             name = f"{base}_{number}" if number else base
             yield from tree(each, f"{here}/{attribute}/{name}".lstrip("/"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..attributes import Attribute
+from ..dims import UNKNOWN
 from ..op import broadcast_type, declare_op, op, require, same_dtype
 from ..types import DType, Tensor, boolean
 
@@ -129,6 +130,8 @@ _VALUE_RULES: dict[str, Any] = {
     "floor_div": lambda a, b: a // b,
     "div": lambda a, b: a // b,
     "mod": lambda a, b: a % b,
+    "maximum": lambda a, b: a if a == b else max(a, b) if isinstance(a, int) and isinstance(b, int) else UNKNOWN,
+    "minimum": lambda a, b: a if a == b else min(a, b) if isinstance(a, int) and isinstance(b, int) else UNKNOWN,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .. import dims
 from ..attributes import Ints
 from ..op import axes_of, axis_of, declare_op, op
 from ..types import DType, Tensor, i64
@@ -26,6 +27,9 @@ REDUCTIONS: dict[str, str] = {
     "reduce_all": "whether all x hold (booleans)",
 }
 
+# What shape arithmetic needs of the table: a reduction of all elements where these are known, perhaps in symbols.
+_VALUE_RULES: dict[str, Any] = {"reduce_prod": dims.product}
+
 
 def reduced(x: Tensor, axes: Ints | None, keepdims: bool, dtype: DType | None = None) -> Tensor:
     """The type of a reduction."""
@@ -38,15 +42,33 @@ def _mixes(rank: int, *, axes: Ints | None, keepdims: bool) -> Iterable[int]:
     return axes_of(axes, rank)
 
 
-def _rule(x: Tensor, *, axes: Ints | None = None, keepdims: bool = False) -> Tensor:
-    return reduced(x, axes, keepdims)
+def _values(x: Tensor, axes: Ints | None, rule: Any) -> tuple[Any, ...] | None:
+    """The known result of a reduction of all elements."""
+    if (
+        rule is None
+        or x.value is None
+        or not all(map(dims.known, x.value))
+        or (axes is not None and len(axes) < x.rank)
+    ):
+        return None
+    return (rule(x.value),)
+
+
+def _declare(name: str, formula: str) -> None:
+    values = _VALUE_RULES.get(name)
+
+    def rule(x: Tensor, *, axes: Ints | None = None, keepdims: bool = False) -> Tensor:
+        t = reduced(x, axes, keepdims)
+        return Tensor(t.dtype, t.shape, _values(x, axes, values))
+
+    declare_op(
+        rule, name, frozenset({"permutes"}), _mixes,
+        doc=f"{name}: {formula}, over `axes` (none: all of them); keepdims leaves them with size 1.",
+    )  # fmt: skip
 
 
 for _name, _formula in REDUCTIONS.items():
-    declare_op(
-        _rule, _name, frozenset({"permutes"}), _mixes,
-        doc=f"{_name}: {_formula}, over `axes` (none: all of them); keepdims leaves them with size 1.",
-    )  # fmt: skip
+    _declare(_name, _formula)
 
 
 def _arg_mixes(rank: int, *, axis: int, **_: Any) -> Iterable[int]:

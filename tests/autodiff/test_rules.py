@@ -150,6 +150,9 @@ CASES = [
     *(Case(n, (S,), {"axis": a}, -2) for n in ("softmax", "log_softmax") for a in (-1, 1)),
     Case("sparsemax", (S,), {"axis": 1}, -0.7), Case("lp_norm", (S,), {"p": 1}, -2),
     Case("lp_norm", (S,), {"axis": 1}, -2), Case("lp_norm", (M,), {"epsilon": 1.2}, -0.7, 1.0),
+    *(Case("attention", (S, (2, 5, 4), (5, 3), None, *bias), {"scale": 0.5, **a}, -2) for bias in ((), ((3, 1),))
+      for a in ({}, {"causal": True}, {"soft_cap": 1.5})),
+    Case("attention", ((1, 3, 4), (2, 5, 4), (2, 5, 4), np.arange(15).reshape(3, 5) % 4 > 0), {"scale": 0.5}, -2),
     *(Case("lrn", ((2, 6),), {"size": n, "alpha": 0.3, "beta": 0.75, "bias": 1.2}) for n in (1, 2, 5)),
     Case("lrn", (S,), {"size": 3, "alpha": 0.3, "beta": 0.5, "bias": 1.0, "axis": 1}),
 ]  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 
 import tenun
 from tenun.debug.memory import memory_of, memory_picture
-from tenun.debug.summary import plain_rows, quantity, summarize, totals
+from tenun.debug.summary import memory_rows, plain_rows, quantity, summarize, totals
 from tenun.ir import Builder, Graph, Tensor, symbol
 from tenun.ir.types import f32
 
@@ -65,6 +65,18 @@ def test_totals_tell_the_memory() -> None:
     assert memory.bound <= memory.arena <= memory.naive and memory.over_bound <= 1.02
     text = dict(totals(summarize(network()), memory))
     assert text["parameters"] == "4,208 (16.8 kB)" and "arena" in text["memory"]
+
+
+def test_the_figures_of_the_memory_one_by_one() -> None:
+    b = Builder(Graph("joined"))
+    x = b.input("x", Tensor(f32, (N, 32)))
+    y = b.relu(b.concat(b.neg(x), b.exp(x), axis=1))
+    plan = tenun.compile(b.outputs(b.reshape(y, shape=(N, 2, 32)))).plan(np.ones((4, 32), np.float32))
+    memory = memory_of(plan)
+    assert (memory.parts, memory.in_place, memory.views) == (2, 1, 1)
+    assert memory.peak == memory.arena + memory.scratch == memory.peak_bound
+    text = dict(memory_rows(memory))
+    assert text["parts"].startswith("2 values") and text["arena"].startswith(f"{memory.arena:,} bytes, ×1.000")
 
 
 def test_the_picture_has_a_line_for_each_buffer() -> None:

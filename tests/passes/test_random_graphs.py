@@ -48,11 +48,26 @@ def moves(b: Builder, x: Var, rng: np.random.Generator) -> dict[str, Any]:
         "slice": lambda: b.slice(x, starts=(0,), ends=(1 + int(rng.integers(last)),), axes=(rank - 1,)),
         "dense": lambda: b.matmul(x, weight(rng, last, 4)),
         "double": lambda: b.concat(x, b.neg(x), axis=int(rng.integers(1, rank))),
+        "div_row": lambda: b.div(x, abs(weight(rng, last)) + 0.5),
+        "sub_scalar": lambda: b.sub(x, 0.75),
+        "at_least": lambda: b.maximum(x, -0.5),
+        "power": lambda: b.pow(x, float(rng.integers(0, 5))),
+        "there_and_back": lambda: b.concat(*b.split(x, axis=rank - 1, sizes=(1, last - 1)), axis=rank - 1),
+        "row": lambda: b.gather(x, np.array(int(rng.integers(-last, last))), axis=rank - 1),
+        "halves": lambda: b.reshape(x, shape=(*shape[:-1], last // 2, 2)) if last % 2 == 0 else b.exp(b.neg(b.abs(x))),
+        "means": lambda: b.reduce_mean(b.reduce_mean(x, axes=(rank - 1,), keepdims=True), axes=(1,), keepdims=True),
         "flatten": lambda: b.reshape(x, shape=(N, -1)),
         "permute": lambda: b.transpose(x, perm=(0, *(int(p) + 1 for p in rng.permutation(rank - 1)))),
     }
     if rank == 4:
         attrs = {"strides": (1, 1), "dilations": (1, 1)}
+        pool = {"window": (2, 2), "strides": (2, 2), "padding": "same", "dilations": (1, 1)}
+        around = ((0, 0), (1, 1), (0, 1), (0, 0))
+        found["pad"] = lambda: b.pad(x, pads=around)
+        found["mean_pool"] = lambda: b.avg_pool(x, **pool)
+        found["max_pool"] = lambda: b.max_pool(x, **pool)
+        found["depthwise"] = lambda: b.conv(x, weight(rng, 2, 2, 1, last), groups=last, padding="same", **attrs)
+        found["up"] = lambda: b.conv_transpose(x, weight(rng, 2, 2, last, 3), output_padding=(0, 0), **attrs)
         found["conv_same"] = lambda: b.conv(x, weight(rng, 3, 3, last, 4), padding="same", **attrs)
         found["conv_first"] = lambda: b.transpose(
             b.conv(b.transpose(x, perm=(0, 2, 3, 1)), weight(rng, 1, 1, shape[1], 3), **attrs), perm=(0, 3, 1, 2)

@@ -1,6 +1,7 @@
 """The kernels, one file a family, mirrored on `ir/ops/`.  Importing this package fills `registry.KERNELS`."""
 
 from . import (  # noqa: F401
+    attention,
     casts,
     chains,
     control,

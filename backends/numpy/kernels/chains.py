@@ -49,7 +49,7 @@ class Link:
 @kernel
 def chain(*args: Array, body: Graph, out: Sequence[Array | None], scratch: Scratch) -> list[Step]:
     """The outputs of the body; each may have the array of an operand of the same type."""
-    links, targets = _links(body, out)
+    links, targets = links_of(body, out)
     if not links or not next(iter(targets.values())).size:
         return []
     read = {key for link in links for key in link.operands}
@@ -57,13 +57,13 @@ def chain(*args: Array, body: Graph, out: Sequence[Array | None], scratch: Scrat
     given |= {v: v.data for v in body.constants if v in read and v.data is not None}
     places = _places(links, targets, given)
     shape = next(iter(targets.values())).shape
-    given = {key: _spread(a, shape) for key, a in given.items()}
-    flat = _merged(shape, [a for a in (*given.values(), *targets.values()) if a.shape == shape])
+    given = {key: spread_to(a, shape) for key, a in given.items()}
+    flat = merged_axes(shape, [a for a in (*given.values(), *targets.values()) if a.shape == shape])
     given = {key: a.reshape(flat) if a.shape == shape else a for key, a in given.items()}
     return _steps(links, given, {key: a.reshape(flat) for key, a in targets.items()}, places, scratch)
 
 
-def _links(body: Graph, out: Sequence[Array | None]) -> tuple[list[Link], dict[Key, Array]]:
+def links_of(body: Graph, out: Sequence[Array | None]) -> tuple[list[Link], dict[Key, Array]]:
     """The nodes that the outputs asked for need, and the arrays of these outputs.
 
     An output that no node makes, or that is there already, is a copy.
@@ -124,7 +124,7 @@ def _places(links: Sequence[Link], targets: Mapping[Key, Array], given: Mapping[
 # ---- blocks --------------------------------------------------------------------------------------------------
 
 
-def _spread(x: Array, shape: tuple[int, ...]) -> Array:
+def spread_to(x: Array, shape: tuple[int, ...]) -> Array:
     """x in the shape of the results, without a copy; one number as such.  Constants stay read-only, others do not."""
     if x.size == 1 or x.shape == shape:
         return x if x.shape == shape else x.reshape(())
@@ -133,7 +133,7 @@ def _spread(x: Array, shape: tuple[int, ...]) -> Array:
     return wide
 
 
-def _merged(shape: tuple[int, ...], arrays: Sequence[Array]) -> tuple[int, ...]:
+def merged_axes(shape: tuple[int, ...], arrays: Sequence[Array]) -> tuple[int, ...]:
     """The shape with as few axes as possible into which all the arrays can be reshaped without a copy."""
     sizes: list[int] = []
     before: list[int] = []

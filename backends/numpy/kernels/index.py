@@ -257,7 +257,7 @@ def trilu(x: Array, *, k: int, upper: bool, out: Array, scratch: Scratch) -> lis
     rows, columns = (np.arange(n) for n in x.shape[-2:])
     distance = columns - rows[:, None]
     gone = distance < k if upper else distance > k
-    return [partial(np.copyto, out, x), partial(np.copyto, out, 0, where=gone)]
+    return [partial(np.copyto, out, x), partial(np.copyto, out, out.dtype.type(0), where=gone)]
 
 
 @function

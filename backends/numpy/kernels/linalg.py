@@ -96,9 +96,10 @@ def _product(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
     if y.ndim == 2 and x.ndim > 2:
         flat = _as_rows(x)
         if flat is not None:
-            return _chunks(flat, y, as_matrix(out, out.shape[-1]), epilogue.flattened(out))
+            x, out, epilogue = flat, as_matrix(out, out.shape[-1]), epilogue.flattened(out)
     if y.ndim == 2 and x.ndim == 2:
-        return _side_by_side(x, y, out, epilogue) or _chunks(x, y, out, epilogue)
+        halves = [] if isinstance(epilogue, _WholeEpilogue) else _side_by_side(x, y, out, epilogue)
+        return halves or _chunks(x, y, out, epilogue)
     return [partial(np.matmul, x, y, out=out), *epilogue.steps(out, ...)]
 
 

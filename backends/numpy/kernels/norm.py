@@ -51,7 +51,7 @@ def batch_norm(
 ) -> list[Step]:  # fmt: skip
     """x · a + b with a = scale / sqrt(variance + epsilon), b = bias - mean · a, which are constants as a rule."""
     wide = wide_dtype(x.dtype)
-    fold = partial(_fold_statistics, scale, bias, mean, variance, epsilon)
+    fold = partial(fold_statistics, scale, bias, mean, variance, epsilon)
     steps: list[Step] = []
     if all(p is None or is_constant(p) for p in (scale, bias, mean, variance)):
         a, b = np.empty(mean.shape), np.empty(mean.shape)
@@ -64,7 +64,7 @@ def batch_norm(
     return steps + _scale_and_shift(x, a, b, axis % x.ndim, out, wide, scratch)
 
 
-def _fold_statistics(
+def fold_statistics(
     scale: Array | None, bias: Array | None, mean: Array, variance: Array, epsilon: float, a: Array, b: Array
 ) -> None:
     a[...] = (1.0 if scale is None else scale.astype(np.float64)) / np.sqrt(variance.astype(np.float64) + epsilon)
@@ -220,13 +220,15 @@ class Moments(NamedTuple):
     ) -> Moments:
         """Scratch for blocks of at most this size."""
         most = block.stop - block.start
-        shapes = most, most, most, (most, 3), (most, width)
-        return Moments(*(scratch(shape, dtype) for shape in shapes), *fixed)
+        mean, variance, square, columns, work = (
+            scratch(shape, dtype) for shape in (most, most, most, (most, 3), (most, width))
+        )
+        return Moments(mean, variance, square, columns, work, *fixed)
 
     def first(self, block: slice) -> Moments:
         """The same for as many rows as a block has."""
-        count = block.stop - block.start
-        return Moments(*(a[:count] for a in self[:5]), *self[5:])
+        mean, variance, square, columns, work = (a[: block.stop - block.start] for a in self[:5])
+        return Moments(mean, variance, square, columns, work, *self[5:])
 
 
 def _combinations(

@@ -72,9 +72,9 @@ def unslice(
 
 
 def _parts_of_concat(out: Array, shapes: Sequence[Ints], *, axis: int) -> list[Array]:
-    ends = accumulate(shape[axis] for shape in shapes)
-    along = np.moveaxis(out, axis, 0)
-    return [np.moveaxis(along[end - shape[axis] : end], 0, axis) for shape, end in zip(shapes, ends)]
+    sizes = [shape[axis] for shape in shapes]
+    before = (slice(None),) * (axis % out.ndim)
+    return [out[(*before, slice(end - size, end))] for size, end in zip(sizes, accumulate(sizes))]
 
 
 @kernel(strided=True, parts=_parts_of_concat)
@@ -108,8 +108,8 @@ def pad(
     x = x[tuple(slice(max(-a, 0), size - max(-b, 0)) for size, (a, b) in zip(x.shape, pads))]  # negative: cut away
     pads = tuple((max(a, 0), max(b, 0)) for a, b in pads)
     middle = [slice(a, a + size) for size, (a, _) in zip(x.shape, pads)]
-    place = out[tuple(middle)]
-    steps: list[Step] = [] if same_place(place, x) else [partial(np.copyto, place, x)]
+    inside = out[tuple(middle)]
+    steps: list[Step] = [] if same_place(inside, x) else [partial(np.copyto, inside, x)]
     for axis, (size, (before, after)) in enumerate(zip(x.shape, pads)):
         extent = (*(slice(None),) * (axis + 1), *middle[axis + 1 :])
         along = np.moveaxis(out[extent], axis, 0)

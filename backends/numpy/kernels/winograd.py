@@ -57,9 +57,9 @@ def transforms(m: int, r: int) -> tuple[Array, Array, Array]:
         others = np.delete(at, j)
         a[:, j] = point ** np.arange(m)
         g[j] = point ** np.arange(r) / np.prod(point - others)
-        b[j, : n - 1] = np.polynomial.polynomial.polyfromroots(others)
+        b[j, : n - 1] = np.atleast_1d(np.poly(others))[::-1]
     a[m - 1, n - 1] = g[n - 1, r - 1] = 1
-    b[n - 1] = np.polynomial.polynomial.polyfromroots(at)
+    b[n - 1] = np.atleast_1d(np.poly(at))[::-1]
     return a, g, b
 
 

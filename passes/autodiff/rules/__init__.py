@@ -36,6 +36,7 @@ _STEP = "constant between its steps"
 _TRUTH = "its result is no number"
 _PLACE = "its result is an integer"
 _TEXT = "its operand is text, or counted"
+_CHOSEN = "it is chosen after differentiation, in place of a convolution"
 _SOURCE = "its result does not depend on the elements of any operand"
 
 # Ops through which no gradient flows, and why: their derivative is zero, or there is none, as in TensorFlow.
@@ -50,6 +51,7 @@ NOT_DIFFERENTIABLE: dict[str, str] = {
     **dict.fromkeys(("non_max_suppression", "decode_image"), _PLACE),
     **dict.fromkeys(("eye", "random_normal", "random_uniform", "sequence_empty", "sequence_zeros"), _SOURCE),
     **dict.fromkeys(("string_normalizer", "string_concat", "string_split", "regex_full_match", "tf_idf"), _TEXT),
+    **dict.fromkeys(("winograd_conv", "winograd_weights", "winograd_weight_grad"), _CHOSEN),
     "bit_cast": "its result is other bits",
     "stop_gradient": "that is its meaning",
 }  # fmt: skip
@@ -98,6 +100,7 @@ def form(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 from . import (  # noqa: E402, F401 - fill the table
+    attention,
     control,
     conv,
     elementwise,

@@ -1,0 +1,132 @@
+"""Compiling with numba: functions of addresses and sizes, kept on disk, and steps that call them.
+
+Compiled functions take addresses of arrays (int64) and numbers.  A plan's arrays stay where they are, so that a step
+has nothing to look at; every function has one signature, whatever the strides and flags of the arrays; and vectors are
+loaded and stored without any doubt on which arrays overlap, which keeps LLVM from making vectors itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import os
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from numba import __version__ as numba_version
+from numba import njit
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+
+from ..numpy.registry import Array
+
+# Sums keep their order and NaN its meaning (no fastmath); division by zero gives what IEEE says; no threads of numba's
+# own, which would be too many beside ours; other threads run while a function does.
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+
+def cache_folder() -> Path:
+    """Where compiled functions are kept: NUMBA_CACHE_DIR, TENUN_CACHE, or the user's cache folder."""
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    if given:
+        return Path(given) / "tenun"
+    own = os.environ.get("TENUN_CACHE")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (Path(own) if own else home / "tenun") / "numba"
+
+
+@cache
+def source_stamp() -> str:
+    """A digest of this backend's sources, on which every compiled function may depend, and numba's version."""
+    digest = hashlib.sha256(numba_version.encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class _Locator(_CacheLocator):  # type: ignore[misc]
+    """Finds the cache of a function: not beside its source, which may be read-only or in no file at all."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder())
+
+    def get_source_stamp(self) -> str:
+        return source_stamp()
+
+    def get_disambiguator(self) -> str:
+        code, variant = self._function.__code__, getattr(self._function, "variant", "")
+        return hashlib.sha256(f"{code.co_filename} {code.co_firstlineno} {variant}".encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> _Locator:
+        return cls(function)
+
+
+class _CacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = [_Locator]
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """numba's cache in our folder; where that cannot be written, functions are compiled by every process."""
+
+    _impl_class = _CacheImpl
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        try:
+            super().save_overload(signature, data)
+        except OSError:
+            self.disable()
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """The function compiled when it is called for the first time, or read from the cache."""
+    dispatcher = njit(**OPTIONS)(function)
+    try:
+        dispatcher._cache = _Cache(function)
+    except Exception:  # numba's insides may change: then nothing is kept
+        pass
+    return dispatcher
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """A function that becomes part of those compiled functions that call it."""
+    return njit(forceinline=True, **OPTIONS)(function)
+
+
+def variant(function: Callable[..., Any], key: str, **names: Any) -> Any:
+    """A function compiled with other meanings for some of its global names; `key` tells such variants apart."""
+    copy = FunctionType(function.__code__, {**function.__globals__, **names}, function.__name__)
+    copy.__dict__["variant"] = key
+    return compiled(copy)
+
+
+def from_text(name: str, text: str, names: dict[str, Any]) -> Any:
+    """The compiled function that a text defines; `names` are what it may use."""
+    file = f"<tenun {name} {hashlib.sha256(text.encode()).hexdigest()[:24]}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(True), file)  # for tracebacks, and for numba's messages
+    scope: dict[str, Any] = {**names, "__name__": __name__}
+    exec(compile(text, file, "exec"), scope)
+    return compiled(scope[name])
+
+
+class Call(partial[Any]):
+    """A step: a compiled function with its arguments.  Arrays are given as their addresses, and kept alive."""
+
+    arrays: tuple[Array, ...]
+
+    def __new__(cls, function: Any, *arguments: Any) -> Call:
+        made = super().__new__(cls, function, *map(_argument, arguments))
+        made.arrays = tuple(a for a in arguments if isinstance(a, np.ndarray))
+        return made
+
+
+def _argument(given: Any) -> Any:
+    if isinstance(given, np.ndarray):
+        return int(given.ctypes.data)
+    return 0 if given is None else given if isinstance(given, float) else int(given)

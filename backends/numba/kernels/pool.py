@@ -1,0 +1,139 @@
+"""Pooling, place by place: all taps of a window into registers, LANES channels at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...numpy.kernels.pool import Axis, Pairs, axes_of, mean_factors
+from ...numpy.registry import Array, Scratch, Step
+from ...numpy.workers import cuts, together
+from ..compiler import Call, compiled
+from ..registry import row
+from ..vectors import LANES, load, load_one, maximum, number, spread, store
+
+F32 = np.dtype(np.float32)
+TAP_FLOPS = 4  # what a tap counts for where work is shared out
+POINT = Axis(1, 1, 1, 1, 1, 0)  # an axis of one element
+
+
+# ---- compiled ------------------------------------------------------------------------------------------------
+
+
+@compiled
+def max_windows(
+    images: int, channels: int, x: int, x_n: int, x_y: int, x_x: int, out: int, out_n: int, out_y: int, out_x: int,
+    rows: int, row_taps: int, columns: int, column_taps: int,
+) -> None:  # fmt: skip
+    """The largest of each window.  `row_taps` and `column_taps`: for every place its first element, the distance of
+    elements, and their number, in three int64."""
+    for n in range(images):
+        for i in range(rows):
+            y, y_step, y_count = number(row_taps + 24 * i), number(row_taps + 24 * i + 8), number(row_taps + 24 * i + 16)
+            for j in range(columns):
+                at = column_taps + 24 * j
+                first, step, count = number(at), number(at + 8), number(at + 16)
+                source = x + n * x_n + y * x_y + first * x_x
+                target = out + n * out_n + i * out_y + j * out_x
+                c = 0
+                while c < channels:
+                    c = min(c, channels - LANES)  # the last vector may do some channels again
+                    found = spread(np.float32(-np.inf))
+                    for a in range(y_count):
+                        for b in range(count):
+                            found = maximum(found, load(source + a * y_step * x_y + b * step * x_x + 4 * c))
+                    store(target + 4 * c, found)
+                    c += LANES
+
+
+@compiled
+def mean_windows(
+    images: int, channels: int, x: int, x_n: int, x_y: int, x_x: int, out: int, out_n: int, out_y: int, out_x: int,
+    rows: int, row_taps: int, columns: int, column_taps: int, factors: int,
+) -> None:  # fmt: skip
+    """The sum of each window times a factor of its place."""
+    for n in range(images):
+        for i in range(rows):
+            y, y_step, y_count = number(row_taps + 24 * i), number(row_taps + 24 * i + 8), number(row_taps + 24 * i + 16)
+            for j in range(columns):
+                at = column_taps + 24 * j
+                first, step, count = number(at), number(at + 8), number(at + 16)
+                source = x + n * x_n + y * x_y + first * x_x
+                target = out + n * out_n + i * out_y + j * out_x
+                factor = load_one(factors + 4 * (i * columns + j))
+                c = 0
+                while c < channels:
+                    c = min(c, channels - LANES)
+                    sums = spread(np.float32(0))
+                    for a in range(y_count):
+                        for b in range(count):
+                            sums = sums + load(source + a * y_step * x_y + b * step * x_x + 4 * c)
+                    store(target + 4 * c, sums * factor)
+                    c += LANES
+
+
+# ---- binding -------------------------------------------------------------------------------------------------
+
+
+@row
+def max_pool(
+    x: Array, *, window: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...], padding: Pairs,
+    ceil_mode: bool, out: Array, scratch: Scratch,
+) -> list[Step] | None:  # fmt: skip
+    """One or two axes, LANES channels or more."""
+    return _windows(max_windows, x, out, axes_of(x, out, window, strides, dilations, padding))
+
+
+@row
+def avg_pool(
+    x: Array, *, window: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...], padding: Pairs,
+    ceil_mode: bool, count_include_pad: bool, out: Array, scratch: Scratch,
+) -> list[Step] | None:  # fmt: skip
+    """One or two axes, LANES channels or more."""
+    if not out.size:
+        return []
+    axes = axes_of(x, out, window, strides, dilations, padding)
+    factors = np.ascontiguousarray(mean_factors(axes, padding, count_include_pad, F32))
+    return _windows(mean_windows, x, out, axes, factors)
+
+
+def _windows(run: Any, x: Array, out: Array, axes: Sequence[Axis], *more: Array) -> list[Step] | None:
+    fits = x.dtype == out.dtype == F32 and x.shape[-1] >= LANES and len(axes) <= 2
+    if not fits or any(a.strides[-1] != 4 for a in (x, out)):
+        return None
+    if not out.size or not x.size:
+        return [] if not out.size else None
+    if len(axes) == 1:
+        x, out, axes = x[:, None], out[:, None], [POINT, *axes]
+    height, width = axes
+    taps = [taps_of(axis) for axis in axes]
+    flops = out.size * height.window * width.window * TAP_FLOPS
+    branches: list[list[Step]] = []
+    for images, rows in parts_of(len(x), height.places, flops):
+        source, target, tall = x[images], out[images, rows], taps[0][rows]
+        places = [rows.start * width.places * 4 + a.ctypes.data for a in more]
+        call = Call(
+            run, len(source), x.shape[-1], source, *source.strides[:3], target, *target.strides[:3], len(tall), tall,
+            width.places, taps[1], *places,
+        )  # fmt: skip
+        call.arrays += tuple(more)
+        branches.append([call])
+    return together(branches)
+
+
+def parts_of(images: int, rows: int, flops: int) -> list[tuple[slice, slice]]:
+    """Images, or rows of all images if there are more of these, in parts that are work enough for a thread."""
+    if images >= rows:
+        return [(part, slice(0, rows)) for part in cuts(images, flops)]
+    return [(slice(0, images), part) for part in cuts(rows, flops)]
+
+
+def taps_of(axis: Axis) -> Array:
+    """For every place: the first element that a tap meets, how far elements are apart, how many there are."""
+    first = np.arange(axis.places) * axis.stride - axis.before
+    before = np.maximum(0, -(first // axis.dilation))  # taps in the padding
+    start = first + before * axis.dilation
+    count = np.minimum(axis.window - before, -((start - axis.size) // axis.dilation))
+    return np.stack([start, np.full_like(start, axis.dilation), np.maximum(count, 0)], 1).astype(np.int64)
