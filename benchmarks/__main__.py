@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", nargs="+", type=int, help="default: each model's own sizes")
     parser.add_argument("--threads", nargs="+", type=int, default=[threads()], help="default: each peer's own default")
     parser.add_argument("--rounds", type=int, default=25, help="runs of each peer at most (median taken)")
-    parser.add_argument("--seconds", type=float, default=8.0, help="after these there are no more than 5 rounds")
+    parser.add_argument("--seconds", type=float, default=6.0, help="after these there are no more than 5 rounds")
     parser.add_argument("--no-cold", dest="cold", action="store_false", help="leave out first calls")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave out peak memory")
     parser.add_argument("--no-training", dest="training", action="store_false", help="leave out steps of training")

@@ -17,15 +17,12 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from .measure import UnfitError
 from .models import CASES, Case
 
 FORMATS = ("keras", "onnx")
 MADE = "made.json"  # for each format that is not there the reason; written last
 SOURCES = ("models.py", "light.py", "export.py", "files.py")  # what the files depend on
-
-
-class UnfitError(Exception):
-    """A peer takes no part, and why."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ PATIENCE = 4.0  # seconds that a run of a slow peer may take
 SLOW_ROUNDS = 3
 
 
+class UnfitError(Exception):
+    """A peer takes no part, and why."""
+
+
 @dataclass(frozen=True)
 class Effort:
     """How much is measured: rounds at most, and the seconds after which there are no more than `least`."""
@@ -83,10 +87,10 @@ def measure(
 
 
 def difference(got: Any, want: Array) -> float:
-    """The largest difference of two outputs, in parts of the range of those wanted; infinite for another shape."""
+    """The largest difference of two outputs, in parts of the range of those wanted."""
     got = np.asarray(got)
     if got.shape != want.shape:
-        return float("inf")
+        raise UnfitError(f"wrong: shape {got.shape}, not {want.shape}")
     return float(np.abs(got - want).max() / np.ptp(want))
 
 

@@ -9,8 +9,8 @@ from typing import cast
 
 import numpy as np
 
-from .files import Files, UnfitError
-from .measure import Array, Run
+from .files import Files
+from .measure import Array, Run, UnfitError
 from .records import OURS
 
 

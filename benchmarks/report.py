@@ -35,9 +35,10 @@ class Report:
             self.results.add([Record(*key, *figures)])
             ratio = f"{timing.median / ours.median:.2f}" if isinstance(ours, Timing) else "-"
             spread = f"{timing.low:.2f}-{timing.high:.2f}"
-            rate = f"{1e3 * batch / timing.median:,.0f}"
+            rate = 1e3 * batch / timing.median
+            samples = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
             print(
-                f"{peer:<16}{timing.median:>10.2f}{spread:>18}{timing.rounds:>8}{rate:>11}{ratio:>8}"
+                f"{peer:<16}{timing.median:>10.2f}{spread:>18}{timing.rounds:>8}{samples:>11}{ratio:>8}"
                 f"{timing.difference:>10.0e}",
                 flush=True,
             )

@@ -16,7 +16,7 @@ def text(results: Results) -> str:
 
 
 def _all(results: Results, threads: int) -> Iterator[str]:
-    yield f"\n# {f'{threads} threads each' if threads else 'Default threads'}"
+    yield f"\n# Threads: {threads or 'the default of each peer'}"
     for family, title in FAMILIES.items():
         models = _models(results, "latency", threads, family)
         if models:

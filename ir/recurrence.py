@@ -125,7 +125,8 @@ def _scanned(
     Weights, of which r is the first, and the factors of x have the direction axis first.
     """
     ways = [False, True] if direction == "bidirectional" else [direction == "reverse"]
-    hidden = weights[0].shape[1]  # type: ignore[union-attr]
+    directions, hidden, _ = weights[0].shape  # type: ignore[union-attr]
+    ways *= directions // len(ways)
     nothing = b.fill(zero(b, x), shape=vector(b, [dim(b, x, 0), hidden]))
     found = []
     for d, backwards in enumerate(ways):

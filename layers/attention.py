@@ -1,8 +1,8 @@
 """Attention layers: dot products of projected or given queries and keys, and sums of them through tanh.
 
-Semantics: keras/src/layers/attention.  `flash_attention` is no part of a config: it changes how Keras computes, not
-what.  Where nothing but the result is asked for, they are the core op `attention`; its weights are there only to be
-dropped out in training, or returned.
+Semantics: keras/src/layers/attention.  `flash_attention` changes how Keras computes, not what, and so nothing here.
+Where nothing but the result is asked for, they are the core op `attention`; its weights are there only to be dropped
+out in training, or returned.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ class _Heads(Layer):
     kernel_constraint: Config = None
     bias_constraint: Config = None
     use_gate: bool = False
+    flash_attention: bool | None = None  # how Keras computes; it is no part of a config
     seed: int | None = None
     supports_masking: ClassVar[bool] = True
     first_argument: ClassVar[str] = "query"

@@ -29,6 +29,7 @@ from ..ir.attributes import LINEAR
 from ..ir.builder import Builder
 from ..ir.graph import Graph, Node, Var
 from ..ir.op import axes_of, axis_of
+from .bodies import is_pure
 from .manager import Context, register
 from .rewrite import Match, Rule, apply_rules, erase_dead, merge_sources, rule
 
@@ -67,9 +68,7 @@ def is_constant(var: Var) -> bool:
     """Whether a value is a constant, or one of the products of constants that this pass has emitted."""
     if var.producer is None:
         return var.data is not None
-    op = var.producer.op
-    made = op.has("elementwise") or op.has("regroups") or op.has("repeats") or op.name in ("reduce_sum", "slice")
-    return made and all(v is None or is_constant(v) for v in var.producer.inputs)
+    return is_pure(var.producer) and all(v is None or is_constant(v) for v in var.producer.inputs)
 
 
 def _norm(node: Node) -> tuple[Var, Kind] | None:

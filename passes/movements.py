@@ -180,7 +180,7 @@ def _as_slice(b: Builder, node: Node) -> Var | None:
     if step < 1 or not bool((np.diff(places) == step).all()):
         return None
     part = b.slice(x, starts=(first % size,), ends=(last % size + 1,), axes=(axis,), steps=(step,))
-    return b.reshape(part, shape=node.output.shape) if not indices.data.ndim else part  # type: ignore[no-any-return]
+    return part if indices.data.ndim else b.squeeze(part, axes=(axis,))  # type: ignore[no-any-return]
 
 
 # ---- repetition ----------------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ from ..errors import UnsupportedError
 from ..ir.builder import Builder
 from ..ir.graph import Graph, Node
 from ..ir.op import lookup
+from ..ir.ops.recurrent import RECORDED
 from .manager import Context, register
 
 # gradient op, whose last operand may be a record: the op that it belongs to, and that which also makes the record
-RECORDING = {"lstm_grad": ("lstm", "lstm_record")}
+RECORDING = {f"{name}_grad": (name, f"{name}_record") for name in RECORDED}
 
 
 @register

@@ -49,7 +49,12 @@ ON_TOP = {"frontends/onnx/backend.py": {"api", "executable"}}
 
 # Third-party modules that a part may import at the top of a module; all others inside the functions that need them.
 TOP_LEVEL = {"numpy"}
-ALLOWED_ABOVE = {"cli": {"typer"}, "frontends/keras": {"h5py"}, "frontends/onnx": {"onnx", "google"}}
+ALLOWED_ABOVE = {
+    "backends/numba": {"numba", "llvmlite"},
+    "cli": {"typer"},
+    "frontends/keras": {"h5py"},
+    "frontends/onnx": {"onnx", "google"},
+}
 
 
 def modules() -> list[Path]:
@@ -92,7 +97,9 @@ def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
     assert foreign <= allowed, f"{path.relative_to(ROOT)} imports {foreign - allowed} at its top"
 
 
-HEAVY = "onnx h5py networkx rich typer safetensors threadpoolctl ml_dtypes tensorflow keras sklearn matplotlib scipy"
+HEAVY = (
+    "onnx h5py networkx rich typer safetensors threadpoolctl ml_dtypes tensorflow keras sklearn matplotlib scipy numba"
+)
 
 
 def test_importing_tenun_imports_nothing_heavy() -> None:
@@ -132,8 +139,7 @@ def test_ops_and_kernels_mirror_each_other() -> None:
     """The kernel of an op stands in the file that is called as the op's family."""
     homes = {name: row.call.__module__.rpartition(".")[2] for name, row in KERNELS.items()}
     apart = {"resize": "resize", "max_pool_indices": "pool_indices"}  # long kernels with a file of their own
-    apart |= dict.fromkeys(("gru_grad", "rnn_grad"), "recurrent_grad")
-    apart |= dict.fromkeys(("lstm_grad", "lstm_record"), "lstm_grad")
+    apart |= dict.fromkeys(("lstm_grad", "gru_grad", "rnn_grad"), "recurrent_grad")
     apart |= dict.fromkeys(("max_pool_grad", "max_pool_pick", "avg_pool_grad"), "pool_grad")
     apart |= {"conv_weight_grad": "conv_grad", "resize_grad": "resize", "cast": "casts", "bit_cast": "casts"}
     apart |= {"chain": "chains"}

@@ -11,6 +11,7 @@ import hashlib
 import linecache
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from types import FunctionType
@@ -87,10 +88,8 @@ class _Cache(FunctionCache):  # type: ignore[misc]
 def compiled(function: Callable[..., Any]) -> Any:
     """The function compiled when it is called for the first time, or read from the cache."""
     dispatcher = njit(**OPTIONS)(function)
-    try:
+    with suppress(Exception):  # numba's insides may change: then nothing is kept
         dispatcher._cache = _Cache(function)
-    except Exception:  # numba's insides may change: then nothing is kept
-        pass
     return dispatcher
 
 
@@ -100,10 +99,18 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def variant(function: Callable[..., Any], key: str, **names: Any) -> Any:
-    """A function compiled with other meanings for some of its global names; `key` tells such variants apart."""
-    copy = FunctionType(function.__code__, {**function.__globals__, **names}, function.__name__)
+    """A function compiled with other meanings for some of its global names; `key` tells such variants apart.
+
+    Names that mean plain functions are inlined, with the same meanings for their own global names.
+    """
+    inner = {k: inlined(_copied(v, names)) if isinstance(v, FunctionType) else v for k, v in names.items()}
+    copy = _copied(function, inner)
     copy.__dict__["variant"] = key
     return compiled(copy)
+
+
+def _copied(function: Any, names: dict[str, Any]) -> FunctionType:
+    return FunctionType(function.__code__, {**function.__globals__, **names}, function.__name__)
 
 
 def from_text(name: str, text: str, names: dict[str, Any]) -> Any:

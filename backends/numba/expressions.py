@@ -15,7 +15,7 @@ from . import functions, vectors
 from .compiler import inlined
 from .vectors import cast_to, loads_of
 
-# Vectors may be of these; all functions are for float32, those of EXACT for float64 too, ARITHMETIC for integers as well.
+# Vectors may be of these.  All functions are for float32, those of EXACT for float64 too, ARITHMETIC for integers too.
 DTYPES: dict[str, Any] = {
     "float32": types.float32, "float64": types.float64, "int32": types.int32, "int64": types.int64,
     "bool": types.boolean,
@@ -91,7 +91,7 @@ ROWS = {**ARITHMETIC, **EXACT, **FLOAT32}
 POWERS = {2.0: "{0} * {0}", 3.0: "{0} * {0} * {0}", 0.5: "sqrt({0})", -1.0: "reciprocal({0})", 1.0: "{0}",
           -0.5: "rsqrt({0})"}  # fmt: skip
 
-_WORDS = {"approximate": {True: "tanh", False: "exact"}, "low": {None: "-inf"}, "high": {None: "inf"}}
+_WORDS: dict[str, dict[Any, str]] = {"approximate": {True: "tanh", False: "exact"}, "low": {None: "-inf"}, "high": {None: "inf"}}
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def loop_over(body: Body, operands: Sequence[Array], outs: Sequence[Array]) -> l
     Operands broadcast to the shape of the results; an operand may be a result's own array.
     """
     shape = outs[0].shape
-    if not set((*body.operand_dtypes, *body.result_dtypes)) <= set(DTYPES):
+    if not {*body.operand_dtypes, *body.result_dtypes} <= set(DTYPES):
         return None
     if not outs[0].size:
         return []

@@ -18,7 +18,7 @@ import numpy as np
 from ...ir.attributes import Activation
 from ..numpy.registry import Array, Scratch, Step
 from ..numpy.workers import cuts
-from .compiler import Call, variant
+from .compiler import Call, inlined, variant
 from .expressions import activation_of
 from .functions import linear
 from .vectors import LANES, ROWS, load, load_some, product_tile, store, store_some
@@ -36,22 +36,67 @@ single_1, single_2, single_3, single_4 = (product_tile(1, width) for width in (1
 # ---- compiled ------------------------------------------------------------------------------------------------
 
 
+@inlined
+def sum_up(
+    rows: int, width: int, x: int, pitch: int, offsets: int, runs: int, depth: int, w: int, sums: int, again: int
+) -> None:
+    """sums (rows, width vectors) = the products of ROWS rows, or of one."""
+    out = width * VECTOR
+    if rows == ROWS:
+        if width == 4:
+            tile_4(x, pitch, offsets, runs, depth, w, sums, out, again)
+        elif width == 3:
+            tile_3(x, pitch, offsets, runs, depth, w, sums, out, again)
+        elif width == 2:
+            tile_2(x, pitch, offsets, runs, depth, w, sums, out, again)
+        else:
+            tile_1(x, pitch, offsets, runs, depth, w, sums, out, again)
+    elif width == 4:
+        single_4(x, pitch, offsets, runs, depth, w, sums, out, again)
+    elif width == 3:
+        single_3(x, pitch, offsets, runs, depth, w, sums, out, again)
+    elif width == 2:
+        single_2(x, pitch, offsets, runs, depth, w, sums, out, again)
+    else:
+        single_1(x, pitch, offsets, runs, depth, w, sums, out, again)
+
+
+def finish(
+    rows: int, width: int, left: int, sums: int, bias: int, out: int, out_x: int, residual: int, res_x: int, adds: int
+) -> None:
+    """out = activate(sums + bias + residual), of some rows and vectors; `left`: channels from here on."""
+    for r in range(rows):
+        for v in range(width):
+            made, c = load(sums + (r * width + v) * VECTOR), 4 * v * LANES
+            if bias != 0:
+                made = made + load(bias + c)
+            if (v + 1) * LANES <= left:
+                if adds != 0:
+                    made = made + load(residual + r * res_x + c)
+                store(out + r * out_x + c, activate(made))
+            else:
+                if adds != 0:
+                    made = made + load_some(residual + r * res_x + c, left - v * LANES)
+                store_some(out + r * out_x + c, activate(made), left - v * LANES)
+
+
 def product(
     images: int, height: int, columns: int, x: int, x_n: int, x_y: int, x_x: int, offsets: int, runs: int, depth: int,
-    at_once: int, weights: int, bias: int, channels: int, out: int, out_n: int, out_y: int, out_x: int, residual: int,
-    res_n: int, res_y: int, res_x: int, again: int, sums: int,
+    at_once: int, weights: int, w_n: int, bias: int, channels: int, out: int, out_n: int, out_y: int, out_x: int,
+    residual: int, res_n: int, res_y: int, res_x: int, again: int, sums: int,
 ) -> None:  # fmt: skip
     """out (images, height, columns, channels) = activate(x @ weights + bias + residual).
 
     A row of x is `runs` runs of `depth` numbers at `offsets` (int64, bytes), of which `at_once` are summed up at once.
-    weights: (panels, runs, depth, vectors), the last panel having as many vectors as are left; bias: vectors.  Strides
-    are bytes; residual may be 0.  `again`: columns may be computed twice.  sums: work for a tile.
+    weights: (panels, runs, depth, vectors), the last panel having as many vectors as are left, w_n bytes from those of
+    one image to those of the next; bias: vectors.  Strides are bytes; bias and residual may be 0.  `again`: columns may
+    be computed twice.  sums: work for a tile.
     """
-    vectors, done = -(-channels // LANES), 0
+    done, vectors = 0, -(-channels // LANES)
     while done < vectors:
-        width = min(WIDTH, vectors - done)
-        panel, pitch = weights + done * runs * depth * VECTOR, width * VECTOR
+        width, c = min(WIDTH, vectors - done), 4 * done * LANES
         for n in range(images):
+            panel = weights + n * w_n + done * runs * depth * VECTOR
             for i in range(height):
                 j = 0
                 while j < columns:
@@ -60,42 +105,16 @@ def product(
                     rows = ROWS if j + ROWS <= columns else 1
                     source, run = x + n * x_n + i * x_y + j * x_x, 0
                     while run < runs:
-                        count = min(at_once, runs - run)
-                        place, w = offsets + 8 * run, panel + run * depth * pitch
-                        if rows == ROWS:
-                            if width == 4:
-                                tile_4(source, x_x, place, count, depth, w, sums, pitch, run)
-                            elif width == 3:
-                                tile_3(source, x_x, place, count, depth, w, sums, pitch, run)
-                            elif width == 2:
-                                tile_2(source, x_x, place, count, depth, w, sums, pitch, run)
-                            else:
-                                tile_1(source, x_x, place, count, depth, w, sums, pitch, run)
-                        elif width == 4:
-                            single_4(source, x_x, place, count, depth, w, sums, pitch, run)
-                        elif width == 3:
-                            single_3(source, x_x, place, count, depth, w, sums, pitch, run)
-                        elif width == 2:
-                            single_2(source, x_x, place, count, depth, w, sums, pitch, run)
-                        else:
-                            single_1(source, x_x, place, count, depth, w, sums, pitch, run)
+                        count, w = min(at_once, runs - run), panel + run * depth * width * VECTOR
+                        sum_up(rows, width, source, x_x, offsets + 8 * run, count, depth, w, sums, run)
                         run += count
-                    for r in range(rows):
-                        target = out + n * out_n + i * out_y + (j + r) * out_x
-                        added = residual + n * res_n + i * res_y + (j + r) * res_x
-                        for v in range(width):
-                            c = (done + v) * LANES
-                            made = load(sums + r * pitch + v * VECTOR)
-                            if bias != 0:
-                                made = made + load(bias + 4 * c)
-                            if c + LANES <= channels:
-                                if residual != 0:
-                                    made = made + load(added + 4 * c)
-                                store(target + 4 * c, activate(made))
-                            else:
-                                if residual != 0:
-                                    made = made + load_some(added + 4 * c, channels - c)
-                                store_some(target + 4 * c, activate(made), channels - c)
+                    target, added = (
+                        out + n * out_n + i * out_y + j * out_x,
+                        residual + n * res_n + i * res_y + j * res_x,
+                    )
+                    here = bias + c if bias != 0 else 0
+                    left = channels - done * LANES
+                    finish(rows, width, left, sums, here, target + c, out_x, added + c, res_x, residual)
                     j += rows
         done += width
 
@@ -107,11 +126,11 @@ def product(
 def compiled_product(activation: Activation) -> Any:
     """The function for an activation; None where it is not known."""
     found = activation_of(activation)
-    return None if found is None else variant(product, str(activation), activate=found)
+    return None if found is None else variant(product, str(activation), activate=found, finish=finish)
 
 
 def panels_of(weights: Array) -> Array:
-    """Weights (depth, channels) as one run of panels (depth, vectors of the panel), zeros where there are no channels."""
+    """Weights (depth, channels) as panels (depth, vectors of the panel), zeros where there are no channels."""
     depth, channels = weights.shape
     vectors = -(-channels // LANES)
     wide = np.zeros((depth, vectors * LANES), np.float32)
@@ -146,7 +165,7 @@ def product_steps(
         source, target = x[part], out[part]
         added = None if residual is None else residual[part]
         branches.append([Call(
-            run, *target.shape[:3], source, *source.strides[:3], offsets, len(runs), depth, at_once, weights, bias,
+            run, *target.shape[:3], source, *source.strides[:3], offsets, len(runs), depth, at_once, weights, 0, bias,
             out.shape[-1], target, *target.strides[:3], added, *((0, 0, 0) if added is None else added.strides[:3]),
             again, scratch((ROWS, WIDTH * LANES), F32),
         )])  # fmt: skip
@@ -165,16 +184,15 @@ def is_plain(*arrays: Array | None) -> bool:
     return all(a is None or (a.dtype == F32 and (a.shape[-1] <= 1 or a.strides[-1] == 4)) for a in arrays)
 
 
+_PACKED: dict[int, tuple[weakref.ref[Array], list[Array]]] = {}
 
 
-_PACKED: dict[int, tuple[weakref.ref[Array], Array]] = {}
-
-
-def packed_once(weights: Array, columns: int) -> Array:
-    """The panels of constant weights (..., columns): plans share them."""
+def packed_once(weights: Array, groups: int = 1) -> list[Array]:
+    """The panels of constant weights (..., depth, columns), for each run of columns a group; plans share them."""
     known = _PACKED.get(id(weights))
     if known is not None and known[0]() is weights:
         return known[1]
-    panels, key = panels_of(weights.reshape(-1, columns)), id(weights)
+    key = id(weights)
+    panels = [panels_of(part) for part in np.split(weights.reshape(-1, weights.shape[-1]), groups, axis=1)]
     _PACKED[key] = weakref.ref(weights, lambda _: _PACKED.pop(key, None)), panels
     return panels

@@ -10,15 +10,24 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import binding, ir
-from numba.core import cgutils, types
+from numba import extending
+from numba.core import cgutils
+from numba.core import types as numba_types
 from numba.core.imputils import lower_builtin, lower_cast
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, models, register_model
+from numba.extending import models, register_model
 
 Value = Any  # of llvmlite
+types: Any = numba_types
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """A function that makes LLVM's instructions; its first parameter is not one of those that it is called with."""
+    return extending.intrinsic(function)
 
 
 def _lanes() -> int:
@@ -135,8 +144,6 @@ def compared(builder: Value, kind: str, sign: str, x: Value, y: Value) -> Value:
 
 
 def _declare_operators() -> None:
-    from functools import partial
-
     for key, instructions in _ARITHMETIC.items():
         _declare(key, 2, lambda vector: vector, partial(_emit_arithmetic, instructions))
     for key, sign in _COMPARISONS.items():
@@ -485,7 +492,16 @@ def product_tile(rows: int, width: int) -> Any:
 
     @intrinsic
     def tile(
-        typing: Any, x: Any, pitch: Any, offsets: Any, runs: Any, depth: Any, w: Any, out: Any, out_pitch: Any, again: Any
+        typing: Any,
+        x: Any,
+        pitch: Any,
+        offsets: Any,
+        runs: Any,
+        depth: Any,
+        w: Any,
+        out: Any,
+        out_pitch: Any,
+        again: Any,
     ) -> Any:
         def code(context: Any, builder: Value, sig: Any, values: Any) -> Value:
             _emit_tile(builder, rows, width, *values)
@@ -513,11 +529,10 @@ def _emit_tile(
             row = builder.add(weights, builder.mul(step.index, row_bytes))
             factors = [_load(builder, builder.add(row, i64(v * LANES * 4)), F32.llvm) for v in range(width)]
             for r, line in enumerate(lines):
-                number = splat(builder, _load(builder, builder.add(line, builder.mul(step.index, i64(4))), ir.FloatType()))
+                one = _load(builder, builder.add(line, builder.mul(step.index, i64(4))), ir.FloatType())
                 for factor, total_of in zip(factors, sums[r * width :]):
-                    name = f"llvm.fma.{_suffix(F32)}"
-                    made = intrinsic_call(builder, name, F32.llvm, number, factor, builder.load(total_of))
-                    builder.store(made, total_of)
+                    operands = splat(builder, one), factor, builder.load(total_of)
+                    builder.store(intrinsic_call(builder, f"llvm.fma.{_suffix(F32)}", F32.llvm, *operands), total_of)
     more = builder.icmp_signed("!=", again, i64(0))
     for i, total_of in enumerate(sums):
         address = builder.add(builder.add(out, builder.mul(out_pitch, i64(i // width))), i64(i % width * LANES * 4))

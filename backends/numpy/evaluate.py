@@ -19,13 +19,13 @@ from . import kernels  # noqa: F401 - fills the table
 from .registry import NUMPY, Array, Kernel, Kernels, Step
 
 
-def kernel_of(op: Op, kernels: Kernels = NUMPY) -> Kernel:
-    """The row of the table of kernels; UnsupportedError where there is none."""
-    if op.name not in kernels.rows:
+def kernel_of(op: Op, table: Kernels = NUMPY) -> Kernel:
+    """The row of a table of kernels; UnsupportedError where there is none."""
+    if op.name not in table.rows:
         raise UnsupportedError(
             f"op {op.name} has no NumPy kernel", op=op.name, hint="add a row in backends/numpy/kernels"
         )
-    return kernels.rows[op.name]
+    return table.rows[op.name]
 
 
 def kernel_attributes(op: Op, attrs: Mapping[str, Any], operand_types: Sequence[Any]) -> dict[str, Any]:

@@ -137,6 +137,9 @@ def checked(var: Var, value: Any) -> Any:
         if not isinstance(value, (list, tuple)):
             raise RunError(f"input {var.name!r}: expected a list ({want}), got {type(value).__name__}")
         return [np.asarray(v) for v in value]
+    exact = type(value) is np.ndarray and value.dtype == want.dtype.numpy
+    if exact and want.shape is not None and value.ndim == len(want.shape):
+        return value
     try:
         array = np.asarray(value)
         got = type_of(array)

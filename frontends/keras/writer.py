@@ -51,6 +51,7 @@ LATER = (
 # keys that a class of Keras 3 does not take, with the values of which that is no loss
 UNKNOWN: dict[str, dict[str, Any]] = {
     "InputLayer": {"trainable": ANY},
+    **{name: {"flash_attention": ANY} for name in ("MultiHeadAttention", "GroupQueryAttention")},
     **{name: {"data_format": (None, "channels_last")} for name in ("Cropping1D", "UpSampling1D")},
     **{f"SpatialDropout{rank}D": {"trainable": ANY, "noise_shape": ANY} for rank in (1, 2, 3)},
 }

@@ -1,9 +1,10 @@
 """Recurrent layers as ops, with a direction axis D (1, or 2: forward and reverse in one op).
 
 x is (N, T, E); sequences come out as (N, T, D, H), states as (N, D, H).  The reverse direction reads the sequence
-from its end; its results stand at the place of the input that they belong to.  `mask` (N, T), boolean, false: the
-step keeps the state, and the sequence shows the result of the step before (zeros before the first), or zeros where
-`zero_masked`.  Anything else recurrent is `scan`.
+from its end; its results stand at the place of the input that they belong to.  Several layers that read the same x
+may be one op: D is then a multiple of 1 or 2, and with direction "bidirectional" forward and reverse take turns.
+`mask` (N, T), boolean, false: the step keeps the state, and the sequence shows the result of the step before (zeros
+before the first), or zeros where `zero_masked`.  Anything else recurrent is `scan`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import Any
 
 from ...errors import UnsupportedError
 from ..attributes import Activation
+from ..dims import Dim
 from ..op import op, require, require_dim, require_rank, same_dtype
 from ..types import Tensor, boolean, f32
 from .conv import not_batch
 
 SIGMOID, TANH = Activation("sigmoid"), Activation("tanh")
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
-RECORDED = 7  # values that lstm_record keeps of each step
+RECORDED = {"lstm": 7, "gru": 6, "rnn": 1}  # values that the recording ops keep of each step
 
 # Activations whose derivative the gradient ops know.
 DIFFERENTIABLE = frozenset({
@@ -27,6 +29,14 @@ DIFFERENTIABLE = frozenset({
     "soft_shrink", "hard_shrink", "shrink", "tanh_shrink", "squareplus", "sparse_plus", "sparse_sigmoid", "exp",
     "sin", "cos", "square", "abs", "neg",
 })  # fmt: skip
+
+
+def _directions(r: Tensor, direction: str) -> Dim:
+    """D, which the weights tell: once the directions, or several times."""
+    d, each = r.dims[0], DIRECTIONS[direction]
+    fits = not isinstance(d, int) or (d > 0 and d % each == 0)
+    require(fits, f"r has {d} directions, expected {each}, or a multiple, for direction {direction!r}")
+    return d
 
 
 def _checked(
@@ -38,9 +48,8 @@ def _checked(
     for name, t, rank in (("x", x, 3), ("w", w, 3), ("r", r, 3), ("mask", mask, 2)):
         require_rank(t, rank, name)
     n, time, features = x.dims
-    d, hidden = DIRECTIONS[direction], r.dims[1]
+    d, hidden = _directions(r, direction), r.dims[1]
     require_dim(w.dims[0], d, "the number of directions of w")
-    require_dim(r.dims[0], d, "the number of directions of r")
     require_dim(w.dims[1], features, "the number of features of w")
     require_dim(w.dims[2], hidden * gates, "the number of columns of w")
     require_dim(r.dims[2], hidden * gates, "the number of columns of r")
@@ -112,31 +121,30 @@ def lstm_record(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """lstm for training: sequence, last h, last c, and a record from which lstm_grad need not compute them again.
 
-    record (T + 1, 7, D, H, N), at least f32, each direction in its own order of time: i, f, o, act(g) of each step, c
-    before it, tanh of c after it, h before it.  The last entry has c and h alone, and zeros.  Where a step is masked f
-    is 1.  UnsupportedError for anything but sigmoid and tanh, and for peephole, clip and input_forget.
+    record (T + 1, 7, D, H, N), at least f32, each direction in its own order of time: twice i, f and o, and act(g) of
+    each step, c before it, tanh of c after it, twice h before it.  The last entry has c and h alone, and zeros.
+    UnsupportedError for anything but sigmoid and tanh, and for peephole, clip and input_forget.
     """
-    for given, name in ((recurrent_activation, "sigmoid"), (activation, "tanh"), (output_activation, "tanh")):
-        if given != Activation(name):
-            raise UnsupportedError(f"lstm_record knows {name} alone, not {given}, there", hint="use op lstm")
-    if peephole is not None or clip is not None or input_forget:
-        raise UnsupportedError("lstm_record knows no peephole, no clip and no input_forget", hint="use op lstm")
+    unlike = peephole is not None or clip is not None or input_forget
+    acts = [(recurrent_activation, SIGMOID), (activation, TANH), (output_activation, TANH)]
+    _recordable("lstm", acts, unlike, "no peephole, no clip and no input_forget")
     sequence, state = _checked(x, w, r, bias, mask, [h0, c0], direction, 4)
-    return sequence, state, state, _record(x, r, direction)
+    return sequence, state, state, _record("lstm", x, r)
 
 
-def _record(x: Tensor, r: Tensor, direction: str) -> Tensor:
-    """What lstm_record keeps."""
+def _recordable(name: str, activations: list[tuple[Activation, Activation]], unlike: bool, limits: str) -> None:
+    """Refuse what a recording op does not know: activations other than those wanted, and where it is `unlike`."""
+    for given, want in activations:
+        if given != want:
+            raise UnsupportedError(f"{name}_record knows {want} alone, not {given}, there", hint=f"use op {name}")
+    if unlike:
+        raise UnsupportedError(f"{name}_record knows {limits}", hint=f"use op {name}")
+
+
+def _record(name: str, x: Tensor, r: Tensor) -> Tensor:
+    """What a recording op keeps."""
     kind = x.dtype if x.dtype.bits >= f32.bits else f32
-    return Tensor(kind, (x.dims[1] + 1, RECORDED, DIRECTIONS[direction], r.dims[1], x.dims[0]))
-
-
-def _like_record(record: Tensor, want: Tensor) -> None:
-    """Check the operand of a gradient op against what the recording op gives."""
-    require(record.dtype is want.dtype, f"the record is {record.dtype}, expected {want.dtype}")
-    require_rank(record, len(want.dims), "the record")
-    for got, dim in zip(record.dims, want.dims):
-        require_dim(got, dim, "a dimension of the record")
+    return Tensor(kind, (x.dims[1] + 1, RECORDED[name], r.dims[0], r.dims[1], x.dims[0]))
 
 
 @op("sequential", mixes=not_batch)
@@ -165,6 +173,32 @@ def gru(
     return _checked(x, w, r, bias, mask, [h0], direction, 3)
 
 
+@op("sequential")
+def gru_record(
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    h0: Tensor | None = None,
+    *,
+    direction: str = "forward",
+    activation: Activation = TANH,
+    recurrent_activation: Activation = SIGMOID,
+    reset_after: bool = True,
+    clip: float | None = None,
+    zero_masked: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """gru for training: sequence, last h, and a record from which gru_grad need not compute them again.
+
+    record (T + 1, 6, D, H, N), at least f32, each direction in its own order of time: u, twice z and r, act(g) of each
+    step, twice z (h - act(g)), h before it; u is half of h R_g + c_g, or twice r h without reset_after.  The last
+    entry has h alone, and zeros.  UnsupportedError for anything but sigmoid and tanh, and for clip.
+    """
+    _recordable("gru", [(recurrent_activation, SIGMOID), (activation, TANH)], clip is not None, "no clip")
+    return *gru(x, w, r, bias, mask, h0, direction=direction), _record("gru", x, r)
+
+
 @op("sequential", mixes=not_batch)
 def rnn(
     x: Tensor,
@@ -186,6 +220,29 @@ def rnn(
     return _checked(x, w, r, bias, mask, [h0], direction, 1)
 
 
+@op("sequential")
+def rnn_record(
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    h0: Tensor | None = None,
+    *,
+    direction: str = "forward",
+    activation: Activation = TANH,
+    clip: float | None = None,
+    zero_masked: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """rnn for training: sequence, last h, and a record from which rnn_grad need not compute them again.
+
+    record (T + 1, 1, D, H, N), at least f32, each direction in its own order of time: h before each step and after the
+    last.  UnsupportedError for anything but tanh, and for clip.
+    """
+    _recordable("rnn", [(activation, TANH)], clip is not None, "no clip")
+    return *rnn(x, w, r, bias, mask, h0, direction=direction), _record("rnn", x, r)
+
+
 # ---- gradients -----------------------------------------------------------------------------------------------
 
 
@@ -202,6 +259,14 @@ def _gradients(
         for a, b in zip(got.dims if got else (), want.dims):
             require_dim(a, b, f"a dimension of the gradient of the {name}")
     same_dtype(x, w, r, *states, *given)
+
+
+def _like_record(record: Tensor, want: Tensor) -> None:
+    """Check the operand of a gradient op against what the recording op gives."""
+    require(record.dtype is want.dtype, f"the record is {record.dtype}, expected {want.dtype}")
+    require_rank(record, len(want.dims), "the record")
+    for got, dim in zip(record.dims, want.dims):
+        require_dim(got, dim, "a dimension of the record")
 
 
 def _like(t: Tensor) -> Tensor:
@@ -239,7 +304,7 @@ def lstm_grad(
     dw = xᵀ dz, dr = hᵀ dz, dbias = sum of dz, dx = dz @ wᵀ, dp = sum of dz c.  The forward pass is computed again,
     unless its `record` (see lstm_record) is there.  An operand that was left out counts as zeros.
     """
-    n, d, hidden = x.dims[0], DIRECTIONS.get(direction, 1), r.dims[1]
+    n, d, hidden = x.dims[0], r.dims[0], r.dims[1]
     sequence, state, _ = lstm(x, w, r, bias, mask, h0, c0, peephole, direction=direction)
     activations = [activation, recurrent_activation, output_activation]
     if record is not None:
@@ -261,6 +326,7 @@ def gru_grad(
     h0: Tensor | None = None,
     dy: Tensor | None = None,
     dh: Tensor | None = None,
+    record: Tensor | None = None,
     *,
     direction: str = "forward",
     activation: Activation = TANH,
@@ -274,10 +340,14 @@ def gru_grad(
     With e the gradient of h', n = act(z_n): dz_z = e (h - n) ra'(z_z), dz_n = e (1 - z) act'(z_n).  Where reset_after,
     u = h R_n + c_n has the gradient dz_n r, and dz_r = dz_n u ra'(z_r);  else q = r h has the gradient
     dq = dz_n R_nᵀ, and dz_r = dq h ra'(z_r).  e of the step before is e z + dz @ rᵀ (with dq r, where not reset_after).
-    The forward pass is computed again.  An operand that was left out counts as zeros.
+    The forward pass is computed again, unless its `record` (see gru_record) is there.  An operand that was left out
+    counts as zeros.
     """
-    n, d, hidden = x.dims[0], DIRECTIONS.get(direction, 1), r.dims[1]
+    n, d, hidden = x.dims[0], r.dims[0], r.dims[1]
     results = gru(x, w, r, bias, mask, h0, direction=direction)
+    if record is not None:
+        gates = {"activation": activation, "recurrent_activation": recurrent_activation}
+        _like_record(record, gru_record(x, w, r, bias, mask, h0, direction=direction, clip=clip, **gates)[-1])
     _gradients(x, w, r, [bias, h0], list(results), [dy, dh], [activation, recurrent_activation])
     dbias, dh0 = Tensor(x.dtype, (d, 2, 3 * hidden)), Tensor(x.dtype, (n, d, hidden))
     return _like(x), _like(w), _like(r), dbias, dh0
@@ -293,6 +363,7 @@ def rnn_grad(
     h0: Tensor | None = None,
     dy: Tensor | None = None,
     dh: Tensor | None = None,
+    record: Tensor | None = None,
     *,
     direction: str = "forward",
     activation: Activation = TANH,
@@ -302,9 +373,12 @@ def rnn_grad(
     """Gradients of rnn with respect to x, w, r, bias, h0; dy, dh: those of its results.
 
     With e the gradient of h': dz = e activation'(z), and e of the step before is dz @ rᵀ.  The forward pass is
-    computed again.  An operand that was left out counts as zeros.
+    computed again, unless its `record` (see rnn_record) is there.  An operand that was left out counts as zeros.
     """
-    n, d, hidden = x.dims[0], DIRECTIONS.get(direction, 1), r.dims[1]
+    n, d, hidden = x.dims[0], r.dims[0], r.dims[1]
     results = rnn(x, w, r, bias, mask, h0, direction=direction)
+    if record is not None:
+        how: dict[str, Any] = {"direction": direction, "activation": activation, "clip": clip}
+        _like_record(record, rnn_record(x, w, r, bias, mask, h0, **how)[-1])
     _gradients(x, w, r, [bias, h0], list(results), [dy, dh], [activation])
     return _like(x), _like(w), _like(r), Tensor(x.dtype, (d, hidden)), Tensor(x.dtype, (n, d, hidden))

@@ -14,8 +14,8 @@ import pytest
 
 import tenun
 from tenun.api import load
-from tenun.backends.numpy.kernels import recurrent as recurrent_kernels
-from tenun.backends.numpy.kernels.recurrent_grad import DERIVATIVES
+from tenun.backends.numpy.kernels import recurrent_layer
+from tenun.backends.numpy.kernels.slopes import DERIVATIVES
 from tenun.backends.numpy.workers import several
 from tenun.errors import UnsupportedError
 from tenun.ir import Builder, Graph, Tensor, dtype, symbol, verify
@@ -37,10 +37,10 @@ Operands = dict[str, np.ndarray[Any, Any]]
 
 def operands(
     name: str, direction: str = "forward", *, bias: bool = True, states: bool = True, mask: str = "none",
-    peephole: bool = False, n: int = N, t: int = T,
+    peephole: bool = False, n: int = N, t: int = T, seed: int = 0,
 ) -> Operands:  # fmt: skip
     """Random operands in float64."""
-    rng = np.random.default_rng(len(name) + n)
+    rng = np.random.default_rng(len(name) + n + seed)
     d, g = 2 if direction == "bidirectional" else 1, GATES[name]
     shapes: dict[str, tuple[int, ...]] = {"x": (n, t, E), "w": (d, E, g * H), "r": (d, H, g * H)}
     if bias:
@@ -110,12 +110,26 @@ def test_every_activation(name: str, clip: float | None) -> None:
     check("rnn", operands("rnn", mask="mask"), activation=activation, clip=clip)
 
 
-@pytest.mark.parametrize("direction, mask", product(DIRECTIONS, MASKS))
-def test_lstm_with_a_record(direction: str, mask: str) -> None:
+@pytest.mark.parametrize("name, direction, mask", product(GATES, DIRECTIONS, MASKS))
+def test_with_a_record(name: str, direction: str, mask: str) -> None:
     """First and second derivatives of the recording op, which go by the record where they can."""
-    given, how = operands("lstm", direction, mask=mask), {"direction": direction, "zero_masked": mask == "zero"}
-    check("lstm_record", given, unused=(3,), **how)
-    check_second("lstm_record", given, **how)
+    given, how = operands(name, direction, mask=mask), {"direction": direction, "zero_masked": mask == "zero"}
+    check(f"{name}_record", given, unused=(3 if name == "lstm" else 2,), **how)
+    check_second(f"{name}_record", given, **how)
+
+
+@pytest.mark.parametrize("direction, mask", product(DIRECTIONS, MASKS))
+def test_a_record_of_gru_without_reset_after(direction: str, mask: str) -> None:
+    how = {"direction": direction, "zero_masked": mask == "zero", "reset_after": False}
+    check("gru_record", operands("gru", direction, mask=mask), unused=(2,), **how)
+
+
+@pytest.mark.parametrize("name, direction", product(GATES, ("forward", "bidirectional")))
+def test_layers_side_by_side(name: str, direction: str) -> None:
+    """Weights for twice as many directions: the gradients of two layers, that of x being their sum."""
+    first, second = operands(name, direction), operands(name, direction, seed=1)
+    given = {k: np.concatenate([a, second[k]], 1 if k in ("h0", "c0") else 0) for k, a in first.items() if k != "x"}
+    check(name, {"x": first["x"], **given}, direction=direction)
 
 
 def test_derivatives_are_those_declared() -> None:
@@ -135,20 +149,25 @@ def test_single_results_and_sizes(name: str) -> None:
 @pytest.mark.parametrize("name", GATES)
 def test_many_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps prepared a few at a time."""
-    monkeypatch.setattr(recurrent_kernels, "PROJECTED_BYTES", 1 << 11)
+    monkeypatch.setattr(recurrent_layer, "PART_BYTES", 1 << 11)
     check(name, operands(name, "bidirectional", t=11, mask="mask"), direction="bidirectional")
 
 
 @pytest.mark.parametrize("name, direction", product(GATES, DIRECTIONS))
-def test_products_side_by_side(name: str, direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same bits on one thread and on several, whether the products run in branches or one after another."""
-    given = kernel_operands(name, operands(name, direction, mask="mask"))
-    alone = run_all(f"{name}_grad", *given, direction=direction)
-    monkeypatch.setattr(recurrent_kernels, "LEAST_FLOPS", 0)
+def test_the_same_bits_on_any_number_of_threads(name: str, direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of two steps, ahead of the loop and behind it on other threads or on the same one."""
+    given = kernel_operands(name, operands(name, direction, mask="mask", t=11))
+    whole = run_all(f"{name}_grad", *given, direction=direction)
+    monkeypatch.setattr(recurrent_layer, "STEPS", 2)
+    serial = run_all(f"{name}_grad", *given, direction=direction)
+    monkeypatch.setattr(recurrent_layer, "FLOW_FLOPS", 0)
+    monkeypatch.setattr(recurrent_layer, "TASK_FLOPS", 0)
     for threads in (1, 2, 4):
         with several(threads):
-            for got, want in zip(run_all(f"{name}_grad", *given, direction=direction), alone):
-                np.testing.assert_array_equal(got, want)
+            found = run_all(f"{name}_grad", *given, direction=direction)
+        for got, want, near in zip(found, serial, whole):
+            np.testing.assert_array_equal(got, want)
+            np.testing.assert_allclose(got, near, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", GATES)

@@ -28,7 +28,7 @@ F64 = dtype("f64")
 ELSEWHERE = {
     "conv", "conv_transpose", "conv_weight_grad", "max_pool", "max_pool_indices", "max_pool_grad", "max_pool_pick",
     "avg_pool", "avg_pool_grad", "resize", "resize_grad", "lstm", "gru", "rnn", "lstm_grad", "gru_grad", "rnn_grad",
-    "lstm_record",
+    "lstm_record", "gru_record", "rnn_record",
     "if", "loop", "scan", "chain", "grid_sample", "roi_align", "col2im", "sequence_construct", "sequence_at",
     "sequence_insert", "sequence_erase", "sequence_add", "concat_from_sequence", "split_to_sequence",
 }  # fmt: skip

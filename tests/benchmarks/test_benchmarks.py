@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tenun
-from tenun.benchmarks.files import Files, UnfitError
+from tenun.benchmarks.files import Files
 from tenun.benchmarks.light import onnx_light
-from tenun.benchmarks.measure import Effort, Timing, measure, timed
+from tenun.benchmarks.measure import Effort, Timing, UnfitError, measure, timed
 from tenun.benchmarks.models import CASES, FAMILIES, QUICK, TRAINED, Case, Images, Tokens, mlp
 from tenun.benchmarks.peers import PEERS
 from tenun.benchmarks.records import Record, Results
@@ -35,7 +35,7 @@ def test_only_right_answers_are_timed() -> None:
     assert isinstance(right, Timing) and right.rounds == 3 and right.low <= right.median <= right.high
     assert found["wrong"] == "wrong by 0.005"
     assert found["fails"] == "ValueError: cannot do this"
-    assert found["shape"] == "wrong by inf"
+    assert found["shape"] == "wrong: shape (3,), not (8,)"
 
 
 def test_not_a_number_is_a_wrong_answer() -> None:

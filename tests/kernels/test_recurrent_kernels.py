@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tenun.backends.numpy.kernels import recurrent as recurrent_kernels
+from tenun.backends.numpy.kernels import recurrent_layer
 from tenun.backends.numpy.registry import KERNELS
 from tenun.backends.numpy.workers import several
 from tenun.ir.attributes import LINEAR, Activation
@@ -205,7 +205,7 @@ def test_small_and_empty(name, n, t, states, mask):
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_projection_in_chunks(name, direction, monkeypatch):
-    monkeypatch.setattr(recurrent_kernels, "PROJECTED_BYTES", 4096)
+    monkeypatch.setattr(recurrent_layer, "PART_BYTES", 4096)
     check(name, 5, 23, 3, 11, direction=direction, mask=True, states=True)
     check(name, 1, 23, 3, 31, direction=direction, tol=1e-3)  # rounding grows over the steps
 
@@ -214,10 +214,10 @@ def test_projection_in_chunks(name, direction, monkeypatch):
 @pytest.mark.parametrize("n", [1, 5])
 def test_directions_side_by_side(name, n, monkeypatch):
     """The products with x of both directions on two threads, of all steps or of a few at a time."""
-    monkeypatch.setattr(recurrent_kernels, "LEAST_FLOPS", 0)
+    monkeypatch.setattr(recurrent_layer, "FLOW_FLOPS", 0)
     with several(2):
         check(name, n, 23, 3, 11, direction="bidirectional", mask=True, states=True, tol=1e-4)
-        monkeypatch.setattr(recurrent_kernels, "PROJECTED_BYTES", 4096)
+        monkeypatch.setattr(recurrent_layer, "PART_BYTES", 4096)
         check(name, n, 23, 3, 11, direction="bidirectional", mask=True, states=True, tol=1e-4)
 
 

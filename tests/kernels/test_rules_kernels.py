@@ -74,6 +74,8 @@ CASES: list[tuple] = [
     ("split_to_sequence", [X], {"axis": 1, "sizes": (1, 2)}), ("sequence_sizes", [[X, Y]], {"axis": -1}),
     ("sequence_zeros", [[X, Y]], {}), ("sequence_add", [[X, Y], [X, Y]], {}),
     ("lstm_record", [X, random(1, 4, 8), random(1, 2, 8)], {}),
+    ("gru_record", [X, random(1, 4, 6), random(1, 2, 6)], {}),
+    ("rnn_record", [X, random(1, 4, 2), random(1, 2, 2)], {}),
     ("lstm_grad", [X, random(1, 4, 8), random(1, 2, 8)], {}), ("rnn_grad", [X, random(1, 4, 2), random(1, 2, 2)], {}),
     ("gru_grad", [X, random(1, 4, 6), random(1, 2, 6)], {"reset_after": False}),
     ("string_normalizer", [np.array(["a", "B"], object)], {"case": "UPPER"}),

@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tenun.ir import Graph, parse
+from tenun.ir import Builder, Graph, Tensor, dtype, parse, symbol
+from tenun.ir.dims import UNKNOWN
 
 from .test_passes import lines, optimized, same_outputs
 
@@ -164,3 +165,13 @@ def test_not_found(name: str) -> None:
     graph = graph_of(*[STAY[name][0]], *STAY[name][1])
     before = lines(graph)
     assert lines(optimized(graph, "attention")) == before
+
+
+def test_shapes_that_exporters_compute() -> None:
+    """tf2onnx merges the heads into the batch by products of dimensions, and takes the larger of equal ones."""
+    b = Builder(Graph("g"))
+    shape = b.shape(b.input("x", Tensor(dtype("f32"), (symbol("N"), 2, 5))))
+    lead = b.gather(shape, np.int64([0, 1]))
+    assert b.reduce_prod(lead, keepdims=True).tensor.value == (symbol("N") * 2,)
+    assert b.maximum(lead, lead).tensor.value == (symbol("N"), 2)
+    assert b.minimum(lead, np.int64([3, 3])).tensor.value == (UNKNOWN, 2)

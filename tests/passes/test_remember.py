@@ -26,6 +26,7 @@ GRADIENT = (
     "%{n}: f32[N, 5, 3], %{n}w: f32[1, 3, 8], %{n}r: f32[1, 2, 8], %{n}b: f32[1, 8], %{n}h: f32[N, 1, 2], "
     "%{n}c: f32[N, 1, 2], %{n}p: f32[1, 6] = lstm_grad(%x, %w, %r, _, _, _, _, {p}, {of}) {{{attrs}}}"
 )
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 TWO = "%y: f32[N, 5, 1, 2], %g: f32[N, 5, 3]"
 
 
@@ -86,18 +87,22 @@ def test_the_table_names_ops_that_fit_each_other() -> None:
         assert OPS[gradient_op].inputs[-1].name == "record" and OPS[gradient_op].inputs[-1].optional
 
 
-def graph_with_gradients(kind: str, direction: str, mask: bool, states: bool, zero_masked: bool, n: Any) -> Graph:
-    """An LSTM between elementwise ops, and the gradients of all that goes into it."""
-    b, d = Builder(Graph("g")), 2 if direction == "bidirectional" else 1
-    shapes: dict[str, tuple[Any, ...]] = {"x": (n, 5, 3), "w": (d, 3, 16), "r": (d, 4, 16), "bias": (d, 16)}
-    shapes |= {"h0": (n, d, 4), "c0": (n, d, 4)} if states else {}
+def graph_with_gradients(
+    name: str, kind: str, direction: str, mask: bool, states: bool, zero_masked: bool, n: Any, **attrs: Any
+) -> Graph:  # fmt: skip
+    """A recurrent layer between elementwise ops, and the gradients of all that goes into it."""
+    b, d, gates = Builder(Graph("g")), 2 if direction == "bidirectional" else 1, GATES[name]
+    shapes: dict[str, tuple[Any, ...]] = {"x": (n, 5, 3), "w": (d, 3, 4 * gates), "r": (d, 4, 4 * gates)}
+    shapes["bias"] = (d, 2, 4 * gates) if name == "gru" else (d, 4 * gates)
+    shapes |= dict.fromkeys(("h0", "c0") if name == "lstm" else ("h0",), (n, d, 4)) if states else {}
     inputs = {k: b.input(k, Tensor(dtype(kind), s)) for k, s in shapes.items()}
     given = dict(inputs)
     if mask:
         given["mask"] = b.input("mask", Tensor(dtype("bool"), (n, 5)))
-    y, h, c = b.lstm(b.sin(given.pop("x")), **given, direction=direction, zero_masked=zero_masked)
-    total = b.add(b.reduce_sum(b.sin(y)), b.reduce_sum(b.mul(b.square(h), c)))
-    return b.outputs(total, y, h, c, *gradients(b, [total], list(inputs.values())))
+    layer = getattr(b, name)
+    y, h, *c = layer(b.sin(given.pop("x")), **given, direction=direction, zero_masked=zero_masked, **attrs)
+    total = b.add(b.reduce_sum(b.sin(y)), b.reduce_sum(b.mul(b.square(h), c[0] if c else h)))
+    return b.outputs(total, y, h, *c, *gradients(b, [total], list(inputs.values())))
 
 
 def random_operands(graph: Graph, n: int) -> list[np.ndarray[Any, Any]]:
@@ -107,16 +112,19 @@ def random_operands(graph: Graph, n: int) -> list[np.ndarray[Any, Any]]:
     return [a.astype(v.tensor.dtype.numpy) for a, v in zip(made, graph.inputs)]
 
 
+@pytest.mark.parametrize("name, attrs", [("lstm", {}), ("gru", {}), ("gru", {"reset_after": False}), ("rnn", {})])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("mask, states, zero_masked", [(False, False, False), (True, True, False), (True, False, True)])
 @pytest.mark.parametrize("kind", ["f32", "f64", "f16"])
-def test_the_same_bits_with_and_without(kind: str, direction: str, mask: bool, states: bool, zero_masked: bool) -> None:
+def test_the_same_bits_with_and_without(
+    name: str, attrs: dict[str, Any], kind: str, direction: str, mask: bool, states: bool, zero_masked: bool
+) -> None:  # fmt: skip
     n = 4 if direction == "reverse" else symbol("N")
-    graph = graph_with_gradients(kind, direction, mask, states, zero_masked, n)
+    graph = graph_with_gradients(name, kind, direction, mask, states, zero_masked, n, **attrs)
     without = [name for name in PIPELINES["training"] if name != "remember"]
     a, b = tenun.compile(graph, pipeline="training"), tenun.compile(graph, pipeline=without)
-    assert any(node.op.name == "lstm_record" for node in a.optimized.nodes)
-    assert not any(node.op.name == "lstm_record" for node in b.optimized.nodes)
+    assert any(node.op.name == f"{name}_record" for node in a.optimized.nodes)
+    assert not any(node.op.name == f"{name}_record" for node in b.optimized.nodes)
     assert sum(map(flops, a.optimized.nodes)) < sum(map(flops, b.optimized.nodes))
     for count in (4,) if direction == "reverse" else (1, 3):
         operands = random_operands(graph, count)
@@ -139,9 +147,24 @@ def test_what_the_recording_op_refuses() -> None:
         b.lstm_grad(x, w, r, dy=b.lstm(x, w, r)[0], record=b.input("record", Tensor(dtype("f32"), (5, 7, 1, 2, 2))))
 
 
-def test_no_gradient_of_a_record() -> None:
-    b = Builder(Graph("g"))
+@pytest.mark.parametrize("name, attrs, message", [
+    ("gru", {"clip": 1.0}, "gru_record knows no clip"), ("rnn", {"clip": 1.0}, "rnn_record knows no clip"),
+    ("gru", {"recurrent_activation": "relu"}, "gru_record knows sigmoid alone, not relu"),
+    ("rnn", {"activation": "relu"}, "rnn_record knows tanh alone, not relu"),
+])  # fmt: skip
+def test_what_others_refuse(name: str, attrs: dict[str, Any], message: str) -> None:
+    b, columns = Builder(Graph("g")), 2 * GATES[name]
     x = b.input("x", Tensor(dtype("f32"), (2, 5, 3)))
-    record = b.lstm_record(x, np.ones((1, 3, 8), np.float32), np.ones((1, 2, 8), np.float32))[-1]
-    with pytest.raises(UnsupportedError, match="the record of lstm has no gradient"):
+    w, r = np.ones((1, 3, columns), np.float32), np.ones((1, 2, columns), np.float32)
+    with pytest.raises(UnsupportedError, match=message):
+        getattr(b, f"{name}_record")(x, w, r, **attrs)
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_no_gradient_of_a_record(name: str) -> None:
+    b, columns = Builder(Graph("g")), 2 * GATES[name]
+    x = b.input("x", Tensor(dtype("f32"), (2, 5, 3)))
+    w, r = np.ones((1, 3, columns), np.float32), np.ones((1, 2, columns), np.float32)
+    record = getattr(b, f"{name}_record")(x, w, r)[-1]
+    with pytest.raises(UnsupportedError, match=f"the record of {name} has no gradient"):
         gradients(b, [b.reduce_sum(record)], [x])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -49,9 +48,7 @@ def _body(links: Sequence[Link], targets: Mapping[Key, Array], given: Mapping[Ke
     )  # fmt: skip
 
 
-def line_of(
-    link: Link, operands: Sequence[str], dtypes: Mapping[Key, str], given: Mapping[Key, Array]
-) -> str | None:
+def line_of(link: Link, operands: Sequence[str], dtypes: Mapping[Key, str], given: Mapping[Key, Array]) -> str | None:
     """The text of a node; None where it has none."""
     name, here = link.row.name, [dtypes[key] for key in (*link.operands, link.result)]
     if not set(here) <= set(DTYPES):

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ....ir.attributes import Activation
-from ...numpy.kernels.pool import Axis
 from ...numpy.kernels.conv import padded_sources
+from ...numpy.kernels.pool import Axis
+from ...numpy.kernels.rows import packed
 from ...numpy.registry import Array, Scratch, Step, is_constant
 from ...numpy.workers import cuts, together
-from ..compiler import Call, variant
+from ..compiler import Call, inlined, variant
 from ..expressions import activation_of
 from ..functions import linear
 from ..products import compiled_product, is_plain, packed_once, padded_bias, product_steps
@@ -31,6 +32,40 @@ Spatial = tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]  
 activate = linear
 
 
+@inlined
+def one_window(
+    s: Any, x: int, filters: int, rows: int, y: int, columns: int, step: int, w_y: int, w_x: int
+) -> Any:  # fmt: skip
+    """s + the taps of one window: rows y bytes apart of elements `step` bytes apart."""
+    for a in range(rows):
+        for b in range(columns):
+            s = fma(load(x + a * y + b * step), load(filters + a * w_y + b * w_x), s)
+    return s
+
+
+@inlined
+def windows(
+    s: Any, x: int, stride: int, filters: int, rows: int, y: int, columns: int, step: int, w_y: int, w_x: int
+) -> Any:
+    """The same for PIXELS windows, `stride` bytes apart."""
+    s0, s1, s2, s3 = s, s, s, s
+    for a in range(rows):
+        for b in range(columns):
+            w, p = load(filters + a * w_y + b * w_x), x + a * y + b * step
+            s0 = fma(load(p), w, s0)
+            s1 = fma(load(p + stride), w, s1)
+            s2 = fma(load(p + 2 * stride), w, s2)
+            s3 = fma(load(p + 3 * stride), w, s3)
+    return s0, s1, s2, s3
+
+
+def finish(s: Any, out: int, residual: int, adds: int) -> None:
+    """Write sums with residual and activation."""
+    if adds != 0:
+        s = s + load(residual)
+    store(out, activate(s))
+
+
 def depthwise(
     images: int, channels: int, x: int, x_n: int, x_y: int, x_x: int, out: int, out_n: int, out_y: int, out_x: int,
     residual: int, res_n: int, res_y: int, res_x: int, rows: int, row_taps: int, columns: int, column_taps: int,
@@ -41,50 +76,31 @@ def depthwise(
     Taps are as in `pool`, with the first tap as a fourth number.  Columns from `inner` on, as many as its second
     number says, meet all taps: these are computed PIXELS at a time.  `stride`: bytes between their windows.
     """
-    start, length = number(inner), number(inner + 8)
+    start, end = number(inner), number(inner) + number(inner + 8)
     for n in range(images):
         for i in range(rows):
             at = row_taps + 32 * i
-            y, y_step, y_count, y_tap = number(at), number(at + 8), number(at + 16), number(at + 24)
-            j = 0
+            line, y_step, y_count = x + n * x_n + number(at) * x_y, number(at + 8) * x_y, number(at + 16)
+            top, j = weights + number(at + 24) * w_y, 0
             while j < columns:
                 at = column_taps + 32 * j
-                first, step, count, tap = number(at), number(at + 8), number(at + 16), number(at + 24)
-                many = start <= j and j + PIXELS <= start + length
-                source = x + n * x_n + y * x_y + first * x_x
-                filters = weights + y_tap * w_y + tap * w_x
+                source, step, count = line + number(at) * x_x, number(at + 8) * x_x, number(at + 16)
+                filters, many = top + number(at + 24) * w_x, start <= j and j + PIXELS <= end
                 target, added = out + n * out_n + i * out_y + j * out_x, residual + n * res_n + i * res_y + j * res_x
                 c = 0
-                while c < channels:
-                    c = min(c, channels - LANES)  # the last vector may do some channels again
-                    s0 = load(bias + 4 * c) if bias != 0 else spread(np.float32(0))
+                while c < 4 * channels:
+                    c = min(c, 4 * (channels - LANES))  # the last vector may do some channels again
+                    s, p, f = load(bias + c) if bias != 0 else spread(np.float32(0)), source + c, filters + c
                     if many:
-                        s1, s2, s3 = s0, s0, s0
-                        for a in range(y_count):
-                            for b in range(count):
-                                w, p = load(filters + a * w_y + b * w_x + 4 * c), source + a * y_step * x_y + b * step * x_x + 4 * c
-                                s0 = fma(load(p), w, s0)
-                                s1 = fma(load(p + stride), w, s1)
-                                s2 = fma(load(p + 2 * stride), w, s2)
-                                s3 = fma(load(p + 3 * stride), w, s3)
-                        if residual != 0:
-                            s0 = s0 + load(added + 4 * c)
-                            s1 = s1 + load(added + res_x + 4 * c)
-                            s2 = s2 + load(added + 2 * res_x + 4 * c)
-                            s3 = s3 + load(added + 3 * res_x + 4 * c)
-                        store(target + 4 * c, activate(s0))
-                        store(target + out_x + 4 * c, activate(s1))
-                        store(target + 2 * out_x + 4 * c, activate(s2))
-                        store(target + 3 * out_x + 4 * c, activate(s3))
+                        four = windows(s, p, stride, f, y_count, y_step, count, step, w_y, w_x)
+                        finish(four[0], target + c, added + c, residual)
+                        finish(four[1], target + out_x + c, added + res_x + c, residual)
+                        finish(four[2], target + 2 * out_x + c, added + 2 * res_x + c, residual)
+                        finish(four[3], target + 3 * out_x + c, added + 3 * res_x + c, residual)
                     else:
-                        for a in range(y_count):
-                            for b in range(count):
-                                w, p = load(filters + a * w_y + b * w_x + 4 * c), source + a * y_step * x_y + b * step * x_x + 4 * c
-                                s0 = fma(load(p), w, s0)
-                        if residual != 0:
-                            s0 = s0 + load(added + 4 * c)
-                        store(target + 4 * c, activate(s0))
-                    c += LANES
+                        s = one_window(s, p, f, y_count, y_step, count, step, w_y, w_x)
+                        finish(s, target + c, added + c, residual)
+                    c += 4 * LANES
                 j += PIXELS if many else 1
 
 
@@ -92,7 +108,7 @@ def depthwise(
 def _compiled(activation: Activation) -> Any:
     """The function for an activation; None where it is not known."""
     found = activation_of(activation)
-    return None if found is None else variant(depthwise, str(activation), activate=found)
+    return None if found is None else variant(depthwise, str(activation), activate=found, finish=finish)
 
 
 @row
@@ -101,9 +117,11 @@ def conv(
     dilations: tuple[int, ...], padding: tuple[tuple[int, int], ...], groups: int, activation: Any, out: Array,
     scratch: Scratch,
 ) -> list[Step] | None:  # fmt: skip
-    """One filter for each channel, or one group and constant weights; along one or two axes."""
-    if w.ndim not in (3, 4) or not is_plain(x, w, bias, residual, out) or not out.size:
+    """One filter for each channel, or constant weights of groups of LANES channels or more; along one or two axes."""
+    if w.ndim not in (3, 4) or x.dtype != F32 or not is_plain(w, bias, residual, out) or not out.size:
         return None
+    before: list[Step] = []
+    x = x if is_plain(x) else packed(x, F32, before, scratch)
     if w.ndim == 3:
         x, w, out, strides, dilations = x[:, None], w[None], out[:, None], (1, *strides), (1, *dilations)
         padding, residual = ((0, 0), *padding), None if residual is None else residual[:, None]
@@ -111,32 +129,40 @@ def conv(
     if w.shape[-2] == 1 and groups == w.shape[-1] == x.shape[-1] >= LANES:
         over = residual is not None and x.shape[-1] % LANES != 0  # may lie in out: nothing can be added twice
         run = None if over else _compiled(activation)
-        return None if run is None else _depthwise_steps(run, x, w[..., 0, :], bias, residual, spatial, out)
-    run = compiled_product(activation) if groups == 1 and all(p is None or is_constant(p) for p in (w, bias)) else None
-    return None if run is None else _product_steps(run, x, w, bias, residual, spatial, out, scratch)
+        return None if run is None else before + _depthwise_steps(run, x, w[..., 0, :], bias, residual, spatial, out)
+    fits = groups == 1 or w.shape[-1] // groups >= LANES
+    run = compiled_product(activation) if fits and all(p is None or is_constant(p) for p in (w, bias)) else None
+    return None if run is None else before + _product_steps(run, x, w, bias, residual, spatial, groups, out, scratch)
 
 
 # ---- as products: windows are rows of some runs ------------------------------------------------------------------
 
 
 def _product_steps(
-    run: Any, x: Array, w: Array, bias: Array | None, residual: Array | None, spatial: Spatial, out: Array,
+    run: Any, x: Array, w: Array, bias: Array | None, residual: Array | None, spatial: Spatial, groups: int, out: Array,
     scratch: Scratch,
 ) -> list[Step]:  # fmt: skip
-    (*taps, channels, outs), padding = w.shape, spatial[2]
-    weights, bias = packed_once(w, outs), padded_bias(bias, outs)
+    *taps, channels, outs = w.shape
+    each = outs // groups
+    weights, wide = packed_once(w, groups), None if bias is None else bias.reshape(groups, each)
+    biases = [None if wide is None else padded_bias(wide[g], each) for g in range(groups)]
     flops = 2 * out.size * w.size // outs
 
     def steps_of(images: slice, flops: int) -> list[Step]:
         steps: list[Step] = []
-        for part, source, copies in padded_sources(x[images], padding, F32, scratch):
-            target, added = out[images][part], None if residual is None else residual[images][part]
-            rows, runs, depth = _windows(source, taps, spatial, target.shape[1:3])
-            if depth == source.shape[-1] and len(runs) == 1:
-                rows, target, added = _flattened(rows, target, added)
+        for part, source, copies in padded_sources(x[images], spatial[2], F32, scratch):
             steps += copies
-            branches = product_steps(run, rows, runs, depth, weights, bias, added, target, scratch, flops)
-            steps += together(branches)
+            for g in range(groups):
+                columns = slice(g * each, (g + 1) * each)
+                target, added = out[images][part][..., columns], residual
+                if added is not None:
+                    added = added[images][part][..., columns]
+                here = source[..., g * channels : (g + 1) * channels]
+                rows, runs, depth = _windows(here, taps, spatial, out.shape[1:3])
+                if len(runs) == 1:
+                    rows, target, added = _flattened(rows, target, added)
+                given = rows, runs, depth, weights[g], biases[g], added, target, scratch, flops // groups
+                steps += together(product_steps(run, *given))
         return steps
 
     pieces = cuts(len(x), flops)
@@ -158,11 +184,14 @@ def _windows(
 
 def _flattened(x: Array, out: Array, residual: Array | None) -> tuple[Array, Array, Array | None]:
     """All places as columns of one row, where they lie at one distance from each other."""
+
+    def flat(a: Array) -> Array:
+        return a.reshape(1, 1, -1, a.shape[-1], copy=False)
+
     try:
-        flat = [None if a is None else a.reshape(1, 1, -1, a.shape[-1], copy=False) for a in (x, out, residual)]
+        return flat(x), flat(out), None if residual is None else flat(residual)
     except ValueError:
         return x, out, residual
-    return flat[0], flat[1], flat[2]  # type: ignore[return-value]
 
 
 # ---- depthwise ---------------------------------------------------------------------------------------------------

@@ -19,17 +19,16 @@ def matmul(
     fits = y.ndim == 2 and x.ndim > 1 and is_plain(x, y, bias, residual, out) and out.size and out.flags.c_contiguous
     if not fits or not is_constant(y) or (bias is not None and not (is_constant(bias) and bias.size == y.shape[1])):
         return None
-    rows = matrix_of(x, y.shape[0])
-    added = None if residual is None else matrix_of(residual, y.shape[1]) if residual.shape == out.shape else x
-    run = compiled_product(activation)
-    if rows is None or run is None or added is None and residual is not None or added is x:
+    rows, run, depth = matrix_of(x, y.shape[0]), compiled_product(activation), run_of(y.shape[0])
+    added = residual
+    if residual is not None:
+        added = matrix_of(residual, y.shape[1]) if residual.shape == out.shape else None
+    if rows is None or run is None or (added is None) != (residual is None):
         return None
-    target = as_matrix(out, y.shape[1])
-    depth = run_of(y.shape[0])
-    operands = [None if a is None else a[None, None] for a in (rows, added, target)]
     branches = product_steps(
-        run, operands[0], range(0, 4 * y.shape[0], 4 * depth), depth, packed_once(y, y.shape[1]),
-        padded_bias(bias, y.shape[1]), operands[1], operands[2], scratch, 2 * out.size * y.shape[0],
+        run, rows[None, None], range(0, 4 * y.shape[0], 4 * depth), depth, packed_once(y)[0],
+        padded_bias(bias, y.shape[1]), None if added is None else added[None, None],
+        as_matrix(out, y.shape[1])[None, None], scratch, 2 * out.size * y.shape[0],
     )  # fmt: skip
     return together(branches)
 

@@ -15,7 +15,21 @@ from ..compiler import Call, compiled, inlined
 from ..functions import exp_falling, log
 from ..loops import Body, loop_over
 from ..registry import row
-from ..vectors import LANES, first_lanes, fma, largest, load, load_some, maximum, sqrt, spread, store, store_some, total, where
+from ..vectors import (
+    LANES,
+    first_lanes,
+    fma,
+    largest,
+    load,
+    load_some,
+    maximum,
+    spread,
+    sqrt,
+    store,
+    store_some,
+    total,
+    where,
+)
 
 ELEMENT_FLOPS = 32  # what an element counts for where work is shared out
 F32 = np.dtype(np.float32)
@@ -102,7 +116,7 @@ def log_softmax_rows(rows: int, size: int, x: int, out: int) -> None:
 
 @compiled
 def normalize_rows(rows: int, size: int, x: int, out: int, scale: int, bias: int, epsilon: float, center: int) -> None:
-    """(x - mean) / sqrt(mean square of that + epsilon) · scale + bias; the mean is 0 where it is not to be taken away."""
+    """(x - mean) / sqrt(mean square of that + epsilon) · scale + bias, the mean being 0 where `center` is 0."""
     one = np.float32(1) / np.float32(size)
     for r in range(rows):
         source, target = x + r * size * 4, out + r * size * 4

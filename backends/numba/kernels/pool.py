@@ -10,7 +10,7 @@ import numpy as np
 from ...numpy.kernels.pool import Axis, Pairs, axes_of, mean_factors
 from ...numpy.registry import Array, Scratch, Step
 from ...numpy.workers import cuts, together
-from ..compiler import Call, compiled
+from ..compiler import Call, variant
 from ..registry import row
 from ..vectors import LANES, load, load_one, maximum, number, spread, store
 
@@ -22,56 +22,44 @@ POINT = Axis(1, 1, 1, 1, 1, 0)  # an axis of one element
 # ---- compiled ------------------------------------------------------------------------------------------------
 
 
-@compiled
-def max_windows(
-    images: int, channels: int, x: int, x_n: int, x_y: int, x_x: int, out: int, out_n: int, out_y: int, out_x: int,
-    rows: int, row_taps: int, columns: int, column_taps: int,
-) -> None:  # fmt: skip
-    """The largest of each window.  `row_taps` and `column_taps`: for every place its first element, the distance of
-    elements, and their number, in three int64."""
-    for n in range(images):
-        for i in range(rows):
-            y, y_step, y_count = number(row_taps + 24 * i), number(row_taps + 24 * i + 8), number(row_taps + 24 * i + 16)
-            for j in range(columns):
-                at = column_taps + 24 * j
-                first, step, count = number(at), number(at + 8), number(at + 16)
-                source = x + n * x_n + y * x_y + first * x_x
-                target = out + n * out_n + i * out_y + j * out_x
-                c = 0
-                while c < channels:
-                    c = min(c, channels - LANES)  # the last vector may do some channels again
-                    found = spread(np.float32(-np.inf))
-                    for a in range(y_count):
-                        for b in range(count):
-                            found = maximum(found, load(source + a * y_step * x_y + b * step * x_x + 4 * c))
-                    store(target + 4 * c, found)
-                    c += LANES
+combine, EMPTY = maximum, -np.inf  # of a variant
 
 
-@compiled
-def mean_windows(
+def windows(
     images: int, channels: int, x: int, x_n: int, x_y: int, x_x: int, out: int, out_n: int, out_y: int, out_x: int,
     rows: int, row_taps: int, columns: int, column_taps: int, factors: int,
 ) -> None:  # fmt: skip
-    """The sum of each window times a factor of its place."""
+    """Each window's elements combined, times a factor of its place, if there are factors.
+
+    `row_taps` and `column_taps`: for every place its first element, the distance of elements, and their number, in
+    three int64.
+    """
     for n in range(images):
         for i in range(rows):
-            y, y_step, y_count = number(row_taps + 24 * i), number(row_taps + 24 * i + 8), number(row_taps + 24 * i + 16)
+            at = row_taps + 24 * i
+            line, y_step, y_count = x + n * x_n + number(at) * x_y, number(at + 8) * x_y, number(at + 16)
             for j in range(columns):
                 at = column_taps + 24 * j
-                first, step, count = number(at), number(at + 8), number(at + 16)
-                source = x + n * x_n + y * x_y + first * x_x
-                target = out + n * out_n + i * out_y + j * out_x
-                factor = load_one(factors + 4 * (i * columns + j))
-                c = 0
-                while c < channels:
-                    c = min(c, channels - LANES)
-                    sums = spread(np.float32(0))
+                source, step, count = line + number(at) * x_x, number(at + 8) * x_x, number(at + 16)
+                target, c = out + n * out_n + i * out_y + j * out_x, 0
+                while c < 4 * channels:
+                    c = min(c, 4 * (channels - LANES))  # the last vector may do some channels again
+                    found = spread(np.float32(EMPTY))
                     for a in range(y_count):
                         for b in range(count):
-                            sums = sums + load(source + a * y_step * x_y + b * step * x_x + 4 * c)
-                    store(target + 4 * c, sums * factor)
-                    c += LANES
+                            found = combine(found, load(source + a * y_step + b * step + c))
+                    if factors != 0:
+                        found = found * load_one(factors + 4 * (i * columns + j))
+                    store(target + c, found)
+                    c += 4 * LANES
+
+
+def _sum(x: Any, y: Any) -> Any:
+    return x + y
+
+
+largest_of_windows = variant(windows, "max")
+means_of_windows = variant(windows, "mean", combine=_sum, EMPTY=0.0)
 
 
 # ---- binding -------------------------------------------------------------------------------------------------
@@ -83,7 +71,7 @@ def max_pool(
     ceil_mode: bool, out: Array, scratch: Scratch,
 ) -> list[Step] | None:  # fmt: skip
     """One or two axes, LANES channels or more."""
-    return _windows(max_windows, x, out, axes_of(x, out, window, strides, dilations, padding))
+    return _windows(largest_of_windows, x, out, axes_of(x, out, window, strides, dilations, padding), None)
 
 
 @row
@@ -96,10 +84,11 @@ def avg_pool(
         return []
     axes = axes_of(x, out, window, strides, dilations, padding)
     factors = np.ascontiguousarray(mean_factors(axes, padding, count_include_pad, F32))
-    return _windows(mean_windows, x, out, axes, factors)
+    factors = factors[None] if len(axes) == 1 else factors
+    return _windows(means_of_windows, x, out, axes, factors)
 
 
-def _windows(run: Any, x: Array, out: Array, axes: Sequence[Axis], *more: Array) -> list[Step] | None:
+def _windows(run: Any, x: Array, out: Array, axes: Sequence[Axis], factors: Array | None) -> list[Step] | None:
     fits = x.dtype == out.dtype == F32 and x.shape[-1] >= LANES and len(axes) <= 2
     if not fits or any(a.strides[-1] != 4 for a in (x, out)):
         return None
@@ -113,13 +102,10 @@ def _windows(run: Any, x: Array, out: Array, axes: Sequence[Axis], *more: Array)
     branches: list[list[Step]] = []
     for images, rows in parts_of(len(x), height.places, flops):
         source, target, tall = x[images], out[images, rows], taps[0][rows]
-        places = [rows.start * width.places * 4 + a.ctypes.data for a in more]
-        call = Call(
+        branches.append([Call(
             run, len(source), x.shape[-1], source, *source.strides[:3], target, *target.strides[:3], len(tall), tall,
-            width.places, taps[1], *places,
-        )  # fmt: skip
-        call.arrays += tuple(more)
-        branches.append([call])
+            width.places, taps[1], None if factors is None else factors[rows],
+        )])  # fmt: skip
     return together(branches)
 
 

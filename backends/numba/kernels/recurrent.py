@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from types import FunctionType
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from ....ir.attributes import Activation
-from ...numpy.kernels import recurrent as plain
+from ...numpy.kernels import recurrent_layer as plain
 from ...numpy.kernels.rows import contiguous
 from ...numpy.registry import Array, Scratch, Step
-from ...numpy.workers import MOST, cuts
-from ..compiler import Call, inlined, variant
+from ...numpy.workers import LEAST_FLOPS, MOST, cuts, together
+from ..compiler import Call, variant
 from ..expressions import activation_of
 from ..functions import linear
 from ..registry import row
@@ -59,7 +59,7 @@ def gru(
     activation: Any, recurrent_activation: Any, reset_after: bool, clip: float | None, zero_masked: bool,
     out: tuple[Array | None, Array | None], scratch: Scratch,
 ) -> list[Step] | None:  # fmt: skip
-    """With reset_after and without clip.  The biases of x and of h are apart for n alone: a panel has z, r, n, n of h."""
+    """With reset_after and without clip.  A panel has the biases of z, r, n, and that of h for n, which stays apart."""
     if clip is not None or not reset_after:
         return None
     functions = {"activate": activation, "gate": recurrent_activation}
@@ -181,7 +181,6 @@ def loop(
         h, new = new, h
 
 
-
 # ---- binding -------------------------------------------------------------------------------------------------
 
 
@@ -211,17 +210,17 @@ def _compiled(kind: Cell, functions: tuple[tuple[str, Activation], ...]) -> Any:
     if None in found.values():
         return None
     key = " ".join([kind.compute.__name__, *(f"{name}={activation}" for name, activation in functions)])
-    code = FunctionType(kind.compute.__code__, {**globals(), **found}, kind.compute.__name__)
     panel = kind.gates * kind.blocks
     return variant(
-        loop, key, cell=inlined(code), tile=product_tile(ROWS, panel), single=product_tile(1, panel), PANEL=panel,
-        BLOCKS=kind.blocks, BIASES=kind.biases * kind.blocks,
+        loop, key, cell=kind.compute, tile=product_tile(ROWS, panel), single=product_tile(1, panel), PANEL=panel,
+        BLOCKS=kind.blocks, BIASES=kind.biases * kind.blocks, **found,
     )  # fmt: skip
 
 
 def _layer(
-    kind: Cell, functions: dict[str, Activation], x: Array, r: Array, mask: Array | None, direction: str, scratch: Scratch
-) -> Layer | None:
+    kind: Cell, functions: dict[str, Activation], x: Array, r: Array, mask: Array | None, direction: str,
+    scratch: Scratch,
+) -> Layer | None:  # fmt: skip
     """The layer, if there is a compiled loop for it."""
     if x.dtype != np.float32 or 0 in x.shape or not r.size:
         return None
@@ -261,10 +260,11 @@ class Layer(plain.Layer):
         return self.packed(columns, shape, lambda packed: np.copyto(packed, columns.swapaxes(1, 2)))
 
     def bias_panels(self, bias: Array | None) -> Array:
-        """Biases (D, rows, G·H) as (D, panels, columns): of a cell with more biases than gates, both rows' last ones."""
+        """Biases (D, rows, G·H) as panels; the last gate has a bias from each row, if there are two."""
         kind, size = self.kind, self.hidden
-        given = np.zeros((self.directions, 1, kind.gates * size), np.float32) if bias is None else bias
-        given.flags.writeable = given.flags.writeable and bias is not None
+        if bias is None:
+            return np.zeros((self.directions, 1, self.panels, kind.blocks * kind.biases * LANES), np.float32)
+        given = bias
 
         def fill(packed: Array) -> None:
             packed.fill(0)
@@ -283,13 +283,15 @@ class Layer(plain.Layer):
     ) -> list[Step]:  # fmt: skip
         """`states` and `lasts`: the first and last h, and c where there is one."""
         packed = self.by_panel(w), self.by_panel(self._r), self.bias_panels(bias)
-        x = contiguous(self._x, self.dtype, self.prologue, self._scratch)
+        x = contiguous(self.x, self.dtype, self.prologue, self._scratch)
         flops = 2 * self.batch * self.length * (w.size + self._r.size)
         parts = cuts(self.batch, flops, most=MOST // self.directions, unit=ROWS)
         branches = [
-            self.branch(d, n, x, [p[d] for p in packed], states, y, lasts) for d in range(self.directions) for n in parts
+            self.branch(d, n, x, [p[d] for p in packed], states, y, lasts)
+            for d, n in product(range(self.directions), parts)
         ]
-        shared = plain.branched(branches, flops // len(branches))
+        worth = flops >= LEAST_FLOPS * len(branches)
+        shared = together(branches) if worth else [step for branch in branches for step in branch]
         return [*self.prologue, *shared, *self.blanked(y, states[0] is not None, zero_masked)]
 
     def branch(
@@ -304,7 +306,7 @@ class Layer(plain.Layer):
         given = self._scratch((size, length, width), self.dtype)
         states_of = [self._scratch((samples, self.units), self.dtype) for _ in range(3)]
         sums = self._scratch((ROWS, self.panel), self.dtype)
-        backwards = d == 1 or self._direction == "reverse"
+        backwards = self.backwards(d)
         steps: list[Step] = []
         for state, first in zip(states_of[::2], states):
             steps.append(partial(state.fill, 0))
@@ -316,7 +318,7 @@ class Layer(plain.Layer):
             h, new, c = (state[n] for state in states_of)
             for t in spans[::-1] if backwards else spans:
                 count, span = n.stop - n.start, t.stop - t.start
-                mask = None if self._mask is None else self._mask[part][n, t]
+                mask = None if self.mask is None else self.mask[part][n, t]
                 shown = None if y is None else y[part][n, t, d]
                 source = x[part][n, t]
                 steps.append(Call(

@@ -10,7 +10,6 @@ from . import (  # noqa: F401
     elementwise,
     index,
     linalg,
-    lstm_grad,
     norm,
     pool,
     pool_grad,

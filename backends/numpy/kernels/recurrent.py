@@ -1,418 +1,291 @@
-"""Recurrent layers: three cells, and what they share (packed weights, projection, directions, masks, time loop).
+"""Recurrent layers: three cells, as they are and with a record of the way forward.
 
-Inside, everything is in the order in which it is computed: the reverse direction is turned around on its way in and
-out, so that both directions take a step together.  The batch is the last axis.  The recurrent product is one batched
-matmul, R (D, G·H, H) @ h (D, H, N); adding the product with x puts the sums into the order (G, D, H, N), in which any
-run of gates is contiguous: a small contiguous operation takes NumPy .25 µs, any other 1 µs.  The products with x of
-many steps are made at once, before these steps: as many as stay in the cache.
+Where the gates of a cell are sigmoids, it computes with t = tanh of half of what goes in, which is 2 sigmoid - 1 (so
+that one tanh serves all gates), and with t + 1, which is twice the gate.  Halves go into the weights when these are
+packed, and into the sums of products, which are products with the vector (½, ½): so a step of the LSTM is 8 NumPy
+calls, one of the GRU 10, one of the simple layer 3.
+
+A record holds what the gradient ops need of each step.  A layer without one has memory for two steps in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
-from itertools import product
 from typing import Any
 
 import numpy as np
 
+from ....ir.attributes import Activation
 from ..registry import Array, Scratch, Step, kernel
-from ..workers import LEAST_FLOPS, cuts
-from ..workers import together as side_by_side
-from .elementwise import activate
-from .memory import Memory, compute_dtype
+from .recurrent_layer import Biases, Loop, activated, activated_into, is_plain
 
-PROJECTED_BYTES = 1 << 20  # products with x made at once: few hand-overs between threads, and yet in L2 and L3
-
-Order = tuple[tuple[int, float], ...]  # of the gates in packed weights: which gate of the given ones, scaled by what
-Biases = list[tuple[slice, Array]]  # what is added to some rows of the products with x
-Cell = Callable[[Array, Array, Array, "Array | None"], list[Step]]  # (product with x, h, h', mask) -> steps
+Some = Array | None
 
 
-@kernel
-def lstm(
-    x: Array,
-    w: Array,
-    r: Array,
-    bias: Array | None,
-    mask: Array | None,
-    h0: Array | None,
-    c0: Array | None,
-    peephole: Array | None,
-    *,
-    direction: str,
-    activation: Any,
-    recurrent_activation: Any,
-    output_activation: Any,
-    clip: float | None,
-    input_forget: bool,
-    zero_masked: bool,
-    out: tuple[Array | None, Array | None, Array | None],
-    scratch: Scratch,
-) -> list[Step]:
+class Lstm(Loop):
     """i, f, g, o = x_t W + h R + bias;  c' = ra(f + p_f c) c + ra(i + p_i c) act(g);  h' = ra(o + p_o c') oa(c').
 
-    x (N, T, E), w (D, E, 4H), r (D, H, 4H), bias (D, 4H), mask (N, T), h0 and c0 (N, D, H), peephole (D, 3H) in the
-    order i, o, f; out: all h (N, T, D, H), the last h and the last c (N, D, H).
+    values[s] (5, D, H, N): i, f, o, act(g) of step s, c before it, in a record followed by oa(c') and h.  With `scale`
+    2 (plain sigmoids and tanhs) i, f, o and h are twice themselves.
     """
-    layer = Layer(x, r, mask, direction, scratch)
-    plain = peephole is None and clip is None and not input_forget
-    together = plain and _is(recurrent_activation, "sigmoid") and _is(activation, "tanh")
-    half = 0.5 if together else 1
-    order = ((0, half), (1, half), (3, half), (2, 1))
-    recurrent = layer.transposed(r, order)
 
-    # Gates i, f, o, g, and c: the two terms of c' are i f times g c.
-    sums, gates = layer.rows(4), layer.gates(5)
-    i, f, o, g, c = gates
-    terms, squashed = layer.gates(2), layer.rows(1)
+    ROWS = 7
 
-    early: list[Step]
-    late: list[Step] = []
-    if together:
-        early = [partial(np.tanh, gates[:4], gates[:4]), *_sigmoid_of_tanh(gates[:3])]
-    else:
-        p_i, p_o, p_f = layer.peepholes(peephole)
-        act = partial(_activated, recurrent_activation, clip)
-        forget: list[Step] = [partial(np.subtract, 1, i, f)]
-        if not input_forget:
-            forget = _peeped(f, p_f, c, squashed) + act(f)
-        early = _peeped(i, p_i, c, squashed) + act(i) + forget + _activated(activation, clip, g)
-        late = _peeped(o, p_o, c, squashed) + act(o)
+    def __init__(
+        self, x: Array, r: Array, mask: Some, peephole: Some, record: Some, scratch: Scratch, *, direction: str,
+        activation: Activation, recurrent_activation: Activation, output_activation: Activation,
+        clip: float | None, input_forget: bool, keeps: bool = False,
+    ) -> None:  # fmt: skip
+        plain = peephole is None and clip is None and not input_forget
+        self.together = plain and is_plain(recurrent_activation, "sigmoid") and is_plain(activation, "tanh")
+        super().__init__(x, r, mask, direction, scratch, 2 if self.together else 1)
+        self.gate, self.act = (recurrent_activation, clip), (activation, clip)
+        self.of_c, self.input_forget = output_activation, input_forget
+        self.record = record
+        if record is None:
+            record = self.gates(6, 2)
+        else:
+            self.keeps_h(record[0, 6], record[1:, 6])
+        places = list(record)
+        self.values = [places[s % len(places)][:5] for s in range(self.length + 1)]
+        self.squashed = [places[s % len(places)][5] for s in range(self.length)]
+        # what went into the activations, where the way back asks for it
+        self.inputs = self.gates(4, self.length) if keeps and not self.together else None
+        self.apart = self.inputs is not None
+        self.z = list(self.inputs) if self.inputs is not None else [values[:4] for values in self.values]
+        half = 0.5 if self.together else 1
+        self.order = ((0, half), (1, half), (3, half), (2, 1))
+        self.product = self.recurrence(r, tuple((gate, factor / self.scale) for gate, factor in self.order))
+        self.sums, self.terms = self.gates(4), self.gates(2)
+        self.spare, self.halves = self.gates(1)[0], np.full(2, 0.5, self.dtype)
+        self.p_i, self.p_o, self.p_f = self._peepholes(peephole)
 
-    def cell(projected: Array, h: Array, new: Array, keep: Array | None) -> list[Step]:
+    def _peepholes(self, given: Some) -> Sequence[Some]:
+        """Weights (D, 3H) as three columns (D, H, 1)."""
+        return (None, None, None) if given is None else tuple(self.columns(given, ((0, 1), (1, 1), (2, 1))))
+
+    def forward(
+        self, w: Array, bias: Some, h0: Some, c0: Some, y: Some, last_h: Some, last_c: Some, zero_masked: bool
+    ) -> list[Step]:  # fmt: skip
+        biases: Biases = [] if bias is None else [(bias, (0, 1, 2, 3))]
+        products = self.products(w, self.order, biases)
+        steps = self.initial(c0, self.values[0][4])
+        steps += self.forwards(products, self._step, h0, y, last_h, zero_masked)
+        return [*steps, *self.final(self.values[-1][4], last_c)]
+
+    def _step(self, given: Array, s: int) -> list[Step]:
+        gates, squashed, new = self.values[s], self.squashed[s], self.h[s + 1]
+        c, new_c = gates[4], self.values[s + 1][4]
+        early, late = self._squashing(s)
         return [
-            partial(np.matmul, recurrent, h, sums),
-            partial(np.add, layer.by_gate(sums), layer.by_gate(projected), gates[:4]),
+            self.product(self.h[s], self.sums),
+            partial(np.add, self.sums, given, self.z[s]),
             *early,
-            partial(np.multiply, gates[:2], gates[3:], terms),
-            partial(np.add, *terms, c) if keep is None else partial(np.add, *terms, c, where=keep),
+            partial(np.multiply, gates[:2], gates[3:], self.terms),
+            self._sum_of_terms(new_c),
+            *self.kept(new_c, c, s),
             *late,
-            *_activated_into(output_activation, c, squashed),
-            partial(np.multiply, o, squashed, new),
+            *activated_into(self.of_c, None, new_c, squashed),
+            partial(np.multiply, gates[2], squashed, new),
+            *self.kept(new, self.h[s], s),
         ]
 
-    y, last_h, last_c = out
-    steps = layer.unrolled(layer.transposed(w, order), layer.biases(bias, order), h0, cell, y, last_h, zero_masked)
-    return [*layer.prologue, *layer.initial(c0, c), *steps, *layer.final(c, last_c)]
+    def _sum_of_terms(self, out: Array) -> Step:
+        if not self.together:
+            return partial(np.add, *self.terms, out)
+        return partial(self.halves.dot, self.terms.reshape(2, -1), out.reshape(-1))
+
+    def _squashing(self, s: int) -> tuple[list[Step], list[Step]]:
+        """The activations of a step: those before the new c, those after it."""
+        (i, f, o, g, c), z, work = self.values[s], self.z[s], self.spare
+        if self.together:
+            twice = self.values[s][:3]
+            return [partial(np.tanh, z, z), partial(np.add, twice, self.number(1, twice), twice)], []
+        forget: list[Step] = [partial(np.subtract, 1, i, f)]
+        if not self.input_forget:
+            forget = activated(*self.gate, f)
+        peeped = [*peeped_into(z[0], self.p_i, c, work), *peeped_into(z[1], self.p_f, c, work)]
+        copied: list[Step] = [partial(np.copyto, self.values[s][:4], z)] if self.apart else []
+        early: list[Step] = [*peeped, *copied, *activated(*self.gate, i), *forget, *activated(*self.act, g)]
+        peeped = peeped_into(z[2], self.p_o, self.values[s + 1][4], work)
+        copied = [partial(np.copyto, o, z[2])] if self.apart else []
+        return early, [*peeped, *copied, *activated(*self.gate, o)]
 
 
-@kernel
-def gru(
-    x: Array,
-    w: Array,
-    r: Array,
-    bias: Array | None,
-    mask: Array | None,
-    h0: Array | None,
-    *,
-    direction: str,
-    activation: Any,
-    recurrent_activation: Any,
-    reset_after: bool,
-    clip: float | None,
-    zero_masked: bool,
-    out: tuple[Array | None, Array | None],
-    scratch: Scratch,
-) -> list[Step]:
+class Gru(Loop):
     """z, r = ra(x_t W + b + h R + c);  h' = z h + (1 - z) n, where n = act(x_t W + b + r (h R + c)), gate by gate.
 
-    Without reset_after, n = act(x_t W + b + (r h) R + c).  x (N, T, E), w (D, E, 3H) and r (D, H, 3H) for z, r, n,
-    bias (D, 2, 3H) for b and c, mask (N, T), h0 (N, D, H); out: all h (N, T, D, H) and the last h (N, D, H).
+    Without reset_after, n = act(x_t W + b + (r h) R + c).  values[s] (5, D, H, N): u, z, r, n, z (h - n) of step s,
+    where u is h R + c of n, or r h without reset_after; in a record followed by h.  With `twice` (plain sigmoids), z,
+    r and z (h - n) are twice themselves, and u is half of itself, or twice without reset_after.
     """
-    layer = Layer(x, r, mask, direction, scratch)
-    size = layer.hidden
-    together = clip is None and _is(recurrent_activation, "sigmoid")
-    half = 0.5 if together else 1
-    order = ((0, half), (1, half), (2, 1))
-    recurrent = layer.transposed(r, order)
 
-    sums, gates, part = layer.rows(3), layer.gates(3), layer.rows(1)
-    z, reset, n = gates
-    squash: list[Step]
-    if together:
-        squash = [partial(np.tanh, gates[:2], gates[:2]), *_sigmoid_of_tanh(gates[:2])]
-    else:
-        squash = _activated(recurrent_activation, clip, gates[:2])
+    ROWS = 6
 
-    inner = layer.by_gate(sums)[2]  # h R of n
-    add_inner: list[Step] = []
-    biases: Biases = []
-    if bias is not None:
-        both = layer.transposed(bias, order)
-        added = slice(2 * size if reset_after else None)
-        biases = [(slice(None), both[..., :1]), (added, both[:, added, 1:])]
-        if reset_after:  # r multiplies the recurrent bias of n
-            add_inner = [partial(np.add, inner, both[:, 2 * size :, 1:], inner)]
-
-    def cell(projected: Array, h: Array, new: Array, keep: Array | None) -> list[Step]:
-        steps: list[Step]
-        to_n: list[Step]
-        given = layer.by_gate(projected)
-        to_gates: list[Step] = [partial(np.add, layer.by_gate(sums)[:2], given[:2], gates[:2]), *squash]
-        if reset_after:
-            to_n = [*add_inner, partial(np.multiply, inner, reset, n)]
-            steps = [partial(np.matmul, recurrent, h, sums), *to_gates, *to_n]
+    def __init__(
+        self, x: Array, r: Array, mask: Some, record: Some, scratch: Scratch, *, direction: str,
+        activation: Activation, recurrent_activation: Activation, reset_after: bool, clip: float | None,
+        keeps: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(x, r, mask, direction, scratch)
+        self.gate, self.act, self.reset_after = (recurrent_activation, clip), (activation, clip), reset_after
+        self.twice = clip is None and is_plain(recurrent_activation, "sigmoid")
+        self.record = record
+        if record is None:
+            record = self.gates(5, 1)
         else:
-            to_n = [partial(np.multiply, reset, h, part), partial(np.matmul, recurrent[:, 2 * size :], part, n)]
-            steps = [partial(np.matmul, recurrent[:, : 2 * size], h, sums[:, : 2 * size]), *to_gates, *to_n]
-        return [
-            *steps,
-            partial(np.add, n, given[2], n),
-            *_activated(activation, clip, n),
-            partial(np.subtract, h, n, part),  # z h + (1 - z) n = n + z (h - n)
-            partial(np.multiply, part, z, part),
-            partial(np.add, part, n, new),
-        ]
+            self.keeps_h(record[0, 5], record[1:, 5])
+        places = list(record[:, :5])
+        self.values = [places[s % len(places)] for s in range(self.length)]
+        # what went into the activations, where the way back asks for it: z, r, n
+        self.apart = keeps and not (self.twice and clip is None and is_plain(activation, "tanh"))
+        self.inputs = self.gates(3, self.length) if self.apart else None
+        self.z = list(self.inputs) if self.inputs is not None else [values[1:4] for values in self.values]
+        half = 0.5 if self.twice else 1
+        self.order = ((0, half), (1, half), (2, 1))
+        self.factors = np.array([1, 0.5], self.dtype)
+        self.sums, self.product_n = self.gates(3), self.recurrence(r, ((2, half),))
+        whole = ((2, half), *self.order[:2]) if reset_after else self.order[:2]
+        self.product = self.recurrence(r, whole)
 
-    y, last = out
-    steps = layer.unrolled(layer.transposed(w, order), biases, h0, cell, y, last, zero_masked)
-    return [*layer.prologue, *steps]
-
-
-@kernel
-def rnn(
-    x: Array,
-    w: Array,
-    r: Array,
-    bias: Array | None,
-    mask: Array | None,
-    h0: Array | None,
-    *,
-    direction: str,
-    activation: Any,
-    clip: float | None,
-    zero_masked: bool,
-    out: tuple[Array | None, Array | None],
-    scratch: Scratch,
-) -> list[Step]:
-    """h' = act(x_t W + h R + bias).
-
-    x (N, T, E), w (D, E, H), r (D, H, H), bias (D, H), mask (N, T), h0 (N, D, H); out: all h (N, T, D, H) and the
-    last h (N, D, H).
-    """
-    layer = Layer(x, r, mask, direction, scratch)
-    order = ((0, 1),)
-    recurrent, sums = layer.transposed(r, order), layer.rows(1)
-
-    def cell(projected: Array, h: Array, new: Array, keep: Array | None) -> list[Step]:
-        return [
-            partial(np.matmul, recurrent, h, sums),
-            partial(np.add, sums, projected, new),
-            *_activated(activation, clip, new),
-        ]
-
-    y, last = out
-    steps = layer.unrolled(layer.transposed(w, order), layer.biases(bias, order), h0, cell, y, last, zero_masked)
-    return [*layer.prologue, *steps]
-
-
-# ---- what the cells share ------------------------------------------------------------------------------------
-
-
-class Layer(Memory):
-    """The sizes, the packed weights and the time loop of a recurrent layer."""
-
-    def __init__(self, x: Array, r: Array, mask: Array | None, direction: str, scratch: Scratch):
-        super().__init__(compute_dtype(x.dtype), scratch)
-        self.batch, self.length, _ = x.shape
-        self.directions, self.hidden = r.shape[:2]
-        self._x, self._mask, self._direction, self._scratch = x, mask, direction, scratch
-
-    def rows(self, gates: int) -> Array:
-        """Memory for so many gates, as matmul makes them: (D, gates·H, N)."""
-        return self._scratch((self.directions, gates * self.hidden, self.batch), self.dtype)
-
-    def gates(self, gates: int) -> Array:
-        """Memory for so many gates, each contiguous: (gates, D, H, N)."""
-        return self._scratch((gates, self.directions, self.hidden, self.batch), self.dtype)
-
-    def by_gate(self, rows: Array) -> Array:
-        """A view (G, D, H, N) of rows (D, G·H, N)."""
-        split = rows.reshape(self.directions, rows.shape[1] // self.hidden, self.hidden, self.batch)
-        return np.swapaxes(split, 0, 1)
-
-    def transposed(self, given: Array, order: Order) -> Array:
-        """Weights (D, A, G·H) as (D, G·H, A), the gates put in order and scaled."""
-        size = self.hidden
-
-        def fill(packed: Array) -> None:
-            for place, (gate, factor) in enumerate(order):
-                columns = given[..., gate * size : (gate + 1) * size].swapaxes(1, 2)
-                np.multiply(columns, factor, out=packed[:, place * size : (place + 1) * size], casting="unsafe")
-
-        return self.packed(given, (self.directions, len(order) * size, given.shape[1]), fill)
-
-    def biases(self, bias: Array | None, order: Order) -> Biases:
-        """Bias (D, G·H), for all rows."""
-        return [] if bias is None else [(slice(None), self.transposed(bias[:, np.newaxis], order))]
-
-    def peepholes(self, given: Array | None) -> tuple[Array | None, ...]:
-        """Weights (D, 3H) as three columns (D, H, 1)."""
-        if given is None:
-            return None, None, None
-        packed = self.transposed(given[:, np.newaxis], ((0, 1), (1, 1), (2, 1)))
-        return tuple(np.split(packed, 3, axis=1))
-
-    def initial(self, given: Array | None, state: Array) -> list[Step]:
-        """state (D, H, N) = given (N, D, H), or zero."""
-        if given is None:
-            return [partial(state.fill, 0)]
-        return [partial(np.copyto, state, given.transpose(1, 2, 0), casting="unsafe")]
-
-    def final(self, state: Array, out: Array | None) -> list[Step]:
-        """out (N, D, H) = state (D, H, N)."""
-        return [] if out is None else [partial(np.copyto, out, state.transpose(2, 0, 1), casting="unsafe")]
-
-    def unrolled(
-        self,
-        weights: Array,
-        biases: Biases,
-        h0: Array | None,
-        cell: Cell,
-        y: Array | None,
-        last: Array | None,
-        zero_masked: bool,
-    ) -> list[Step]:
-        """The loop over time: each step of the cell, between projections of x and copies to y (N, T, D, H)."""
-        h = self.rows(1)
-        steps = self.initial(h0, h)
-        x = self._x_to_compute(steps)
-        keep, skip = self._masks(steps)
-        parts = self.parts(weights.shape[1])
-        products = self._scratch((self.longest(parts), self.directions, weights.shape[1], self.batch), self.dtype)
-        places = 2 if y is None else self.length  # h of each step; two places in turn are enough if nobody asks
-        sequence = self._scratch((places, *h.shape), self.dtype)
-
-        for start, stop in parts:
-            projected = products[: stop - start]
-            steps += self.projected(x, weights, biases, start, stop, projected)
-            for s in range(start, stop):
-                new = sequence[s % places]
-                steps += cell(projected[s - start], h, new, None if keep is None else keep[s])
-                if skip is not None:
-                    steps.append(partial(np.copyto, new, h, where=skip[s]))
-                h = new
-            if y is not None:
-                steps += self.shown(y, sequence, start, stop)
-        return [*steps, *self.final(h, last), *self.blanked(y, h0 is not None, zero_masked)]
-
-    def shown(self, y: Array, sequence: Array, start: int, stop: int) -> list[Step]:
-        """Some steps of y (N, T, D, H) = those of a sequence (T, D, H, N) as it was computed."""
+    def forward(
+        self, w: Array, bias: Some, h0: Some, y: Some, last: Some, zero_masked: bool
+    ) -> list[Step]:  # fmt: skip
+        biases: Biases = []
+        if bias is not None:
+            biases = [(bias[:, 0], (0, 1, 2)), (bias[:, 1], (0, 1) if self.reset_after else (0, 1, 2))]
+        products = self.products(w, self.order, biases, spare=int(self.reset_after))
         steps: list[Step] = []
-        for d in range(self.directions):
-            place, made = self._ordered(y[:, :, d], d)[:, start:stop], sequence[start:stop, d].transpose(2, 0, 1)
-            steps.append(partial(np.copyto, place, made, casting="unsafe"))
-        return steps
+        if self.reset_after:  # in the spare place: the bias of u
+            given: Any = 0 if bias is None else self.columns(bias[:, 1], ((2, 0.5 if self.twice else 1),))[0]
+            steps = [partial(np.copyto, products.made[:, :, 0], given)]
+        return [*steps, *self.forwards(products, self._step, h0, y, last, zero_masked)]
 
-    def blanked(self, y: Array | None, started: bool, zero_masked: bool) -> list[Step]:
-        """Zeros in y where a masked step does not show the state; `started`: the first state is another than zeros."""
-        if y is None or self._mask is None or not (zero_masked or started):
-            return []
-        return [partial(self._clear, y, self._mask, zero_masked)]
+    def _step(self, given: Array, s: int) -> list[Step]:
+        values, h, new = self.values[s], self.h[s], self.h[s + 1]
+        update, n, part, z_n = values[1], values[3], values[4], self.z[s][2]
+        return [
+            *self._gates(given, s),
+            partial(np.add, z_n, given[-1], z_n),
+            *activated_into(*self.act, z_n, n),
+            partial(np.subtract, h, n, part),  # z h + (1 - z) n = n + z (h - n)
+            partial(np.multiply, part, update, part),
+            self._sum(values[3:], new),
+            *self.kept(new, h, s),
+        ]
 
-    def parts(self, rows: int) -> list[tuple[int, int]]:
-        """Runs of steps (start, stop); `rows` numbers for every direction, sequence and step of a run stay in cache."""
-        step_bytes = rows * self.directions * self.batch * self.dtype.itemsize
-        count = max(1, min(self.length, PROJECTED_BYTES // max(1, step_bytes)))
-        return [(start, min(start + count, self.length)) for start in range(0, self.length, count)]
+    def _sum(self, terms: Array, out: Array) -> Step:
+        if not self.twice:
+            return partial(np.add, *terms, out)
+        return partial(self.factors.dot, terms.reshape(2, -1), out.reshape(-1))
 
-    def longest(self, parts: list[tuple[int, int]]) -> int:
-        """The length of the longest run."""
-        return max((stop - start for start, stop in parts), default=0)
+    def _gates(self, given: Array, s: int) -> list[Step]:
+        """z, r, and what goes into n without the product with x."""
+        values, z, h = self.values[s], self.z[s], self.h[s]
+        u, reset, sums = values[0], values[2], self.sums
+        if not self.reset_after:
+            return [
+                self.product(h, sums[:2]), partial(np.add, sums[:2], given[:2], z[:2]), *self._squashing(s),
+                partial(np.multiply, reset, h, u), self.product_n(u, z[2:3]),
+            ]  # fmt: skip
+        added: list[Step] = [partial(np.add, sums, given[:3], values[:3])]
+        if self.apart:
+            added = [partial(np.add, sums[:1], given[:1], values[:1]), partial(np.add, sums[1:], given[1:3], z[:2])]
+        return [self.product(h, sums), *added, *self._squashing(s), partial(np.multiply, u, reset, z[2])]
 
-    def projected(self, x: Array, weights: Array, biases: Biases, start: int, stop: int, out: Array) -> list[Step]:
-        """out (steps, D, rows, N) = the products of some steps of x with the weights, plus biases."""
-        flops = 2 * (stop - start) * self.batch * weights.size
-        halves = cuts(stop - start, flops, most=2 if self.directions == 1 and self.batch > 1 else 1)
-        branches: list[list[Step]] = []
-        for d, part in product(range(self.directions), halves):
-            made = out[part, d]
-            branches.append(self._projection(self._ordered(x, d)[:, start:stop][:, part], weights[d], made))
-            branches[-1] += [partial(np.add, made[:, rows], bias[d], made[:, rows]) for rows, bias in biases]
-        return branched(branches, flops // len(branches))
-
-    def by_direction(self, steps_of: Callable[[int], list[Step]], flops: int) -> list[Step]:
-        """The steps of each direction, side by side where each is work enough."""
-        return branched([steps_of(d) for d in range(self.directions)], flops)
-
-    def _ordered(self, sequence: Array, d: int) -> Array:
-        """(N, T, ...) in the order of time, or the other way around, as direction d computes it."""
-        return sequence[:, ::-1] if d == 1 or self._direction == "reverse" else sequence
-
-    def _x_to_compute(self, steps: list[Step]) -> Array:
-        """x in the dtype of computing."""
-        if self._x.dtype == self.dtype:
-            return self._x
-        copy = self._scratch(self._x.shape, self.dtype)
-        steps.append(partial(np.copyto, copy, self._x, casting="unsafe"))
-        return copy
-
-    def _projection(self, x: Array, weights: Array, out: Array) -> list[Step]:
-        """out (T, rows, N) = weights (rows, E) @ x (N, T, E)."""
-        if self.batch != 1:
-            return [partial(np.matmul, weights, x.transpose(1, 2, 0), out)]
-        # One product instead of T products with a vector.  BLAS cannot read rows backwards.
-        rows, steps = x[0], []
-        if rows.strides[0] < 0:
-            rows = self.work("backwards", rows.shape)
-            steps.append(partial(np.copyto, rows, x[0]))
-        return [*steps, partial(np.matmul, rows, weights.T, out[..., 0])]
-
-    def _masks(self, steps: list[Step]) -> tuple[Array | None, Array | None]:
-        """Where steps count and where not, (T, D, 1, N)."""
-        if self._mask is None:
-            return None, None
-        shape = (self.length, self.directions, 1, self.batch)
-        keep, skip = self._scratch(shape, np.dtype(bool)), self._scratch(shape, np.dtype(bool))
-        for d in range(self.directions):
-            steps.append(partial(np.copyto, keep[:, d, 0], self._ordered(self._mask, d).T))
-        steps.append(partial(np.logical_not, keep, skip))
-        return keep, skip
-
-    def _clear(self, y: Array, mask: Array, zero_masked: bool) -> None:
-        """Zeros in y (N, T, D, H) at masked steps: at all of them, or at those before the first that counts."""
-        for d in range(self.directions):
-            counts = self._ordered(mask, d)
-            if not zero_masked:
-                counts = np.logical_or.accumulate(counts, axis=1)
-            np.copyto(self._ordered(y[:, :, d], d), 0, where=~counts[:, :, np.newaxis])
+    def _squashing(self, s: int) -> list[Step]:
+        """z and r from what goes into them."""
+        gates, z = self.values[s][1:3], self.z[s][:2]
+        if self.twice:
+            return [partial(np.tanh, z, gates), partial(np.add, gates, self.number(1, gates), gates)]
+        return activated_into(*self.gate, z, gates)
 
 
-def branched(branches: list[list[Step]], flops: int) -> list[Step]:
-    """Branches side by side if those of one thread are work enough, else one after another."""
-    serial = [step for branch in branches for step in branch]
-    return side_by_side(branches) if flops >= LEAST_FLOPS and len(branches) > 1 else serial
+class Rnn(Loop):
+    """h' = act(x_t W + h R + bias).  A record holds h."""
+
+    ROWS = 1
+
+    def __init__(
+        self, x: Array, r: Array, mask: Some, record: Some, scratch: Scratch, *, direction: str,
+        activation: Activation, clip: float | None, keeps: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(x, r, mask, direction, scratch)
+        self.act, self.record = (activation, clip), record
+        if record is not None:
+            self.keeps_h(record[0, 0], record[1:, 0])
+        # what went into the activation, where the way back asks for it
+        apart = keeps and not (clip is None and is_plain(activation, "tanh"))
+        self.inputs = self.gates(1, self.length) if apart else None
+        self.product, self.sums = self.recurrence(r, ((0, 1),)), self.gates(1)
+
+    def forward(
+        self, w: Array, bias: Some, h0: Some, y: Some, last: Some, zero_masked: bool
+    ) -> list[Step]:  # fmt: skip
+        products = self.products(w, ((0, 1),), [] if bias is None else [(bias, (0,))])
+        return self.forwards(products, self._step, h0, y, last, zero_masked)
+
+    def _step(self, given: Array, s: int) -> list[Step]:
+        new = self.h[s + 1]
+        z = new if self.inputs is None else self.inputs[s, 0]
+        return [
+            self.product(self.h[s], self.sums),
+            partial(np.add, self.sums[0], given[0], z),
+            *activated_into(*self.act, z, new),
+            *self.kept(new, self.h[s], s),
+        ]
 
 
-def _is(activation: Any, name: str) -> bool:
-    return activation.name == name and not activation.attrs
-
-
-def _sigmoid_of_tanh(x: Array) -> list[Step]:
-    """sigmoid(2a) from tanh(a): the weights of such gates are halved, so that one tanh serves all gates."""
-    half = np.full((), 0.5, x.dtype)  # an array of no axes costs less than a number
-    return [partial(np.multiply, x, half, x), partial(np.add, x, half, x)]
-
-
-def _activated(activation: Any, clip: float | None, x: Array) -> list[Step]:
-    """x = activation(x, clipped to [-clip, clip])."""
-    call = activate(activation)
-    bound: list[Step] = [] if clip is None else [partial(np.clip, x, -clip, clip, x)]
-    if _is(activation, "tanh"):
-        return [*bound, partial(np.tanh, x, x)]
-    return bound if call is None else [*bound, partial(call, x)]
-
-
-def _activated_into(activation: Any, x: Array, out: Array) -> list[Step]:
-    """out = activation(x)."""
-    if _is(activation, "tanh"):
-        return [partial(np.tanh, x, out)]
-    return [partial(np.copyto, out, x), *_activated(activation, None, out)]
-
-
-def _peeped(gate: Array, weights: Array | None, c: Array, work: Array) -> list[Step]:
+def peeped_into(gate: Array, weights: Some, c: Array, work: Array) -> list[Step]:
     """gate += weights c."""
     if weights is None:
         return []
     return [partial(np.multiply, c, weights, work), partial(np.add, gate, work, gate)]
+
+
+# ---- kernels: all h (N, T, D, H), the last h (and c) (N, D, H), and the record -------------------------------
+
+
+def _lstm(
+    x: Array, w: Array, r: Array, bias: Some, mask: Some, h0: Some, c0: Some, peephole: Some, *, zero_masked: bool,
+    out: tuple[Some, ...], scratch: Scratch, **how: Any,
+) -> list[Step]:  # fmt: skip
+    """x (N, T, E), w (D, E, 4H), r (D, H, 4H), bias (D, 4H), mask (N, T), h0 and c0 (N, D, H), peephole (D, 3H) in
+    the order i, o, f."""
+    y, last_h, last_c, *record = out
+    layer = Lstm(x, r, mask, peephole, record[0] if record else None, scratch, **how)
+    steps = layer.forward(w, bias, h0, c0, y, last_h, last_c, zero_masked)
+    return [*layer.prologue, *_rest(record, (slice(0, 4), slice(5, 6))), *steps]
+
+
+def _gru(
+    x: Array, w: Array, r: Array, bias: Some, mask: Some, h0: Some, *, zero_masked: bool, out: tuple[Some, ...],
+    scratch: Scratch, **how: Any,
+) -> list[Step]:  # fmt: skip
+    """x (N, T, E), w (D, E, 3H) and r (D, H, 3H) for z, r, n, bias (D, 2, 3H), mask (N, T), h0 (N, D, H)."""
+    y, last, *record = out
+    layer = Gru(x, r, mask, record[0] if record else None, scratch, **how)
+    steps = layer.forward(w, bias, h0, y, last, zero_masked)
+    return [*layer.prologue, *_rest(record, (slice(0, 5),)), *steps]
+
+
+def _rnn(
+    x: Array, w: Array, r: Array, bias: Some, mask: Some, h0: Some, *, zero_masked: bool, out: tuple[Some, ...],
+    scratch: Scratch, **how: Any,
+) -> list[Step]:  # fmt: skip
+    """x (N, T, E), w (D, E, H), r (D, H, H), bias (D, H), mask (N, T), h0 (N, D, H)."""
+    y, last, *record = out
+    layer = Rnn(x, r, mask, record[0] if record else None, scratch, **how)
+    steps = layer.forward(w, bias, h0, y, last, zero_masked)
+    return [*layer.prologue, *steps]
+
+
+def _rest(record: list[Some], rows: Sequence[slice]) -> list[Step]:
+    """Zeros in the rows of a record that its last entry does not have."""
+    return [partial(kept[-1, part].fill, 0) for kept in record if kept is not None for part in rows]
+
+
+for _name, _call in (("lstm", _lstm), ("gru", _gru), ("rnn", _rnn)):
+    kernel(_call, _name)
+    kernel(_call, f"{_name}_record")

@@ -64,7 +64,7 @@ def _recorded(name: str, b: Builder, *given: Any, out: Sequence[Var], **attrs: A
     return [v and g for v, g in zip(operands, found)]
 
 
-rule(partial(_recorded, "lstm"), "lstm_record", ("out", *lookup("lstm").attributes))
 for _name in FORMS:
+    rule(partial(_recorded, _name), f"{_name}_record", ("out", *lookup(_name).attributes))
     rule(partial(_first, _name), _name, tuple(lookup(_name).attributes))
     rule(partial(_second, _name), f"{_name}_grad", ("out", *lookup(_name).attributes))
