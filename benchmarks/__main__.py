@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave out peak memory")
     parser.add_argument("--no-training", dest="training", action="store_false", help="leave out steps of training")
     parser.add_argument("--files", type=Path, help="keep the models' files here, and take those that are there")
-    parser.add_argument("--json", type=Path, help="write the figures here; those that are not measured again stay")
+    parser.add_argument("--json", type=Path, help="write the figures here; what is not measured again stays")
     parser.add_argument("--plot", type=Path, metavar="DIR", help="draw the ratios as SVG files into this folder")
     parser.add_argument("--show", action="store_true", help="measure nothing: tables and plots of what --json holds")
     parser.add_argument("--quick", action="store_true", help="a few models at batch 1, two rounds: everything starts")
@@ -148,7 +148,7 @@ def measured(args: argparse.Namespace, results: Results) -> bool:
             parts = [model(args, CASES[name], root, count) for name in args.models]
             for part in [*parts, *([trained(args, Path(temporary), count)] if args.training else [])]:
                 records = list(part)
-                results.add(records)
+                results.replace(records)
                 right = right and not any(r.peer == OURS and r.note for r in records if r.section in TIMED)
                 if args.json:
                     results.write(args.json)

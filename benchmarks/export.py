@@ -15,15 +15,31 @@ TOO_LARGE = 256 << 20  # bytes of weights
 
 def export(model: Any, path: Path) -> None:
     """Write the model: what ONNX Runtime runs."""
+    import onnx
+
     size = sum(int(np.prod(w.shape)) * 4 for w in model.weights)
     if size > TOO_LARGE:
-        import onnx
-
         onnx.save(chain_model(model), path)
         return
     # tf2onnx copies the whole graph before each of its passes, to have it back when one fails; none does here
     os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
     model.export(path, format="onnx", verbose=False)
+    written = onnx.load(path)
+    if without_idle_inputs(written):
+        onnx.save(written, path)
+
+
+def without_idle_inputs(model: Any) -> list[str]:
+    """Take those inputs out of a ModelProto that nothing reads, but that a caller would have to give; their names.
+
+    Keras' export leaves such placeholders where constants have been folded (in EfficientNet's normalisation).
+    """
+    graph = model.graph
+    read = {name for node in graph.node for name in node.input} | {v.name for v in graph.output}
+    idle = [v for v in graph.input if v.name not in read]
+    for value in idle:
+        graph.input.remove(value)
+    return [v.name for v in idle]
 
 
 def chain_model(model: Any) -> Any:

@@ -33,7 +33,7 @@ def plots(results: Results, folder: Path) -> list[Path]:
                 if panels:
                     suffix = f"-{threads}-threads" if threads else ""
                     path = folder / f"{section.replace(' ', '-')}-{family}{suffix}.svg"
-                    _draw(panels, f"{FAMILIES[family]}. {SECTIONS[section][0]}: ratio to tenun", path)
+                    _draw(panels, f"{FAMILIES[family]}. {SECTIONS[section][0]}\nRatio to tenun", path)
                     written.append(path)
     return written
 
@@ -61,7 +61,7 @@ def _draw(panels: dict[str, Bars], title: str, path: Path) -> None:
 
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    size = (max(6.0, 3.4 * columns), 2.6 * rows + 1.2)
+    size = (max(7.0, 3.4 * columns), 2.6 * rows + 1.4)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
     for panel, (model, bars) in zip(axes.flat, panels.items()):
         _panel(panel, model, bars)

@@ -1,4 +1,4 @@
-"""Figures as flat records, kept in a JSON file: what was measured again takes the place of what was there."""
+"""Figures as flat records, kept in a JSON file; peers are compared within one measurement only."""
 
 from __future__ import annotations
 
@@ -68,8 +68,16 @@ class Results:
     records: dict[tuple[str, str, int, int, str], Record] = field(default_factory=dict)
 
     def add(self, records: Iterable[Record]) -> None:
-        """Take records in; newer ones replace older ones."""
+        """Take records in."""
         self.records |= {record.key: record for record in records}
+
+    def replace(self, records: Iterable[Record]) -> None:
+        """Take in a measurement: it takes the place of an earlier one of the same things, peers that are in that one
+        only included, for figures of two runs make no ratio.
+        """
+        new = {record.key: record for record in records}
+        again = {key[:4] for key in new}
+        self.records = {key: record for key, record in self.records.items() if key[:4] not in again} | new
 
     def select(self, **values: Any) -> Iterator[Record]:
         """The records whose fields are these."""

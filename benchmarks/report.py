@@ -57,5 +57,5 @@ class Report:
         """All of it into a JSON file, where that is wanted; figures of other things stay there."""
         if path:
             kept = Results.read(path)
-            kept.add(self.results.records.values())
+            kept.replace(self.results.records.values())
             kept.write(path)

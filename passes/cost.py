@@ -64,6 +64,14 @@ def _recurrent(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
     return 2 * n * time * (math.prod(shape(node.inputs[1])) + math.prod(shape(node.inputs[2])))
 
 
+def step_flops(graph: Graph, symbol_value: int = 1) -> int:
+    """Floating point operations of the recurrent product in one step of a loop over time, of the largest such loop."""
+    found = [node.inputs for node in graph.nodes if node.op.has("sequential")]
+    pairs = [(x, r) for x, _, r, *_ in found if x is not None and r is not None]
+    shapes = [(static_shape(x, symbol_value), static_shape(r, symbol_value)) for x, r in pairs]
+    return max((2 * x[0] * math.prod(r) for x, r in shapes if x), default=0)
+
+
 def _recurrent_grad(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
     """For each product of the forward pass two, and the forward pass again where there is no record of it."""
     last = node.op.inputs[len(node.inputs) - 1]

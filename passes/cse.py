@@ -82,13 +82,13 @@ def _share_outer(graph: Graph, node: Node, seen: Mapping[Any, list[Node]]) -> tu
     bodies = Bodies(graph, node)
     _merge_arguments(bodies)
     merged = len(node.operands) - bodies.frame.operands - len(bodies.arguments)
-    outer = {(v.type, v.constant.digest): v for v in graph.constants if v.constant is not None and _is_small(v)}
+    outer = {(v.type, v.constant.digest): v for v in _fixed(graph) if v.constant is not None and _is_small(v)}
     found = 0
     for i, body in enumerate(bodies.bodies):
         mapping: dict[Var, Var] = {a.inputs[i]: a.operand for a in bodies.of_kind("captured")}
         for var in body.constants:
-            if _is_small(var) and var.constant is not None and (var.type, var.constant.digest) in outer:
-                mapping[var] = outer[var.type, var.constant.digest]
+            if _is_small(var) and _constant_key(var) in outer:
+                mapping[var] = outer[_constant_key(var)]
         for inner in body.nodes:
             known = not inner.graphs and all(v is None or v in mapping for v in inner.inputs)
             twins = seen.get(_key(inner, mapping), []) if known else []
@@ -102,6 +102,18 @@ def _share_outer(graph: Graph, node: Node, seen: Mapping[Any, list[Node]]) -> tu
                 body.erase(inner)
                 found += 1
     return (bodies.rebuild(), found + merged) if found or merged else (node, 0)
+
+
+def _fixed(graph: Graph) -> list[Var]:
+    """The constants without those that states start from, whose arrays a training changes."""
+    first = {s.first for s in graph.state}
+    return [v for v in graph.constants if v not in first]
+
+
+def _constant_key(var: Var) -> Any:
+    """What two constants with the same elements have in common; big weights are told apart by identity."""
+    assert var.constant is not None
+    return var.type, var.constant.digest if _is_small(var) else id(var.data)
 
 
 def _is_small(var: Var) -> bool:
@@ -119,18 +131,16 @@ def _merge_arguments(bodies: Bodies) -> None:
             bodies.arguments.remove(argument)
 
 
-# big weights are told apart by identity: hashing them costs more than merging two would save
-SMALL = 4096
+SMALL = 4096  # bytes of a constant: hashing larger ones costs more than merging two would save
 
 
 def _merge_constants(graph: Graph) -> int:
     seen: dict[Any, Var] = {}
     changes = 0
-    for var in graph.constants:
-        if var.data is None or var.constant is None or any(s.first is var for s in graph.state):
+    for var in _fixed(graph):
+        if var.data is None or var.constant is None:
             continue
-        key = (var.type, var.constant.digest if var.data.nbytes <= SMALL else id(var.data))
-        twin = seen.setdefault(key, var)
+        twin = seen.setdefault(_constant_key(var), var)
         if twin is not var:
             graph.replace(var, twin)
             graph.erase_constant(var)

@@ -60,8 +60,8 @@ PASSES: dict[str, PassInfo] = {}
 PIPELINES: dict[str, tuple[str, ...]] = {
     "none": (),
     "inference": (
-        "fold", "dce", "cse", "hoist", "stack", "simplify", "strength", "movements", "layout", "reshapes", "fold",
-        "recognize", "attention", "simplify", "reassociate", "batchnorm", "pooling", "padding", "fuse", "fold",
+        "fold", "dce", "cse", "hoist", "stack", "simplify", "strength", "movements", "directions", "layout", "reshapes",
+        "fold", "recognize", "attention", "simplify", "reassociate", "batchnorm", "pooling", "padding", "fuse", "fold",
         "cse", "dce",
     ),
     "training": (

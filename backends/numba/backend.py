@@ -14,18 +14,18 @@ from ..numpy.shards import ShardedProgram
 from ..numpy.storage import Resident
 
 try:
-    from .registry import table
+    import numba  # noqa: F401
 except ImportError as error:
-    if error.name is None or error.name.partition(".")[0] not in ("numba", "llvmlite"):
-        raise
-    hint = "pip install tenun[jit]"
-    raise UnsupportedError("backend 'numba' needs numba, which is not installed", hint=hint) from None
+    message = f"backend 'numba' needs numba, which cannot be imported: {error}"
+    raise UnsupportedError(message, hint="pip install tenun[jit]") from None
 
 __all__ = ["checked", "evaluate", "pipeline", "program"]
 
 
 def program(graph: Graph, options: Options = DEFAULT, resident: Resident | None = None) -> ShardedProgram:
     """The graph as a function on arrays, as NumPy's backend makes it, with compiled kernels where there are some."""
+    from .registry import table
+
     return ShardedProgram(graph, options, resident, table())
 
 

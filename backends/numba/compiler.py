@@ -74,14 +74,20 @@ class _CacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]
-    """numba's cache in our folder; where that cannot be written, functions are compiled by every process."""
+    """numba's cache in our folder; where that cannot be read or written, functions are compiled by every process."""
 
     _impl_class = _CacheImpl
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        try:
+            return super().load_overload(signature, context)
+        except Exception:  # whatever is in the file
+            return None
 
     def save_overload(self, signature: Any, data: Any) -> None:
         try:
             super().save_overload(signature, data)
-        except OSError:
+        except Exception:
             self.disable()
 
 

@@ -91,7 +91,11 @@ ROWS = {**ARITHMETIC, **EXACT, **FLOAT32}
 POWERS = {2.0: "{0} * {0}", 3.0: "{0} * {0} * {0}", 0.5: "sqrt({0})", -1.0: "reciprocal({0})", 1.0: "{0}",
           -0.5: "rsqrt({0})"}  # fmt: skip
 
-_WORDS: dict[str, dict[Any, str]] = {"approximate": {True: "tanh", False: "exact"}, "low": {None: "-inf"}, "high": {None: "inf"}}
+_WORDS: dict[str, dict[Any, str]] = {
+    "approximate": {True: "tanh", False: "exact"},
+    "low": {None: "-inf"},
+    "high": {None: "inf"},
+}
 
 
 @cache

@@ -102,9 +102,15 @@ def tanh(x: Any) -> Any:
 
 
 @inlined
-def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x)); below -87 it stays at 1.6e-38."""
+def bounded_sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)); below -87 it stays at 1.6e-38: for factors of numbers that are not large."""
     return 1.0 / (1.0 + exp_of_negative(x))
+
+
+@inlined
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)); 0 below -87."""
+    return where(x < -87.0, 0.0, bounded_sigmoid(x))
 
 
 @inlined
@@ -214,8 +220,7 @@ def gelu_tanh(x: Any) -> Any:
 
 @inlined
 def silu(x: Any, beta: float) -> Any:
-    inner = x * beta
-    return where(inner < -87.0, -0.0, x * sigmoid(inner))
+    return x * sigmoid(x * beta)
 
 
 @inlined

@@ -108,13 +108,10 @@ def product(
                         count, w = min(at_once, runs - run), panel + run * depth * width * VECTOR
                         sum_up(rows, width, source, x_x, offsets + 8 * run, count, depth, w, sums, run)
                         run += count
-                    target, added = (
-                        out + n * out_n + i * out_y + j * out_x,
-                        residual + n * res_n + i * res_y + j * res_x,
-                    )
+                    target = out + n * out_n + i * out_y + j * out_x + c
+                    added = residual + n * res_n + i * res_y + j * res_x + c
                     here = bias + c if bias != 0 else 0
-                    left = channels - done * LANES
-                    finish(rows, width, left, sums, here, target + c, out_x, added + c, res_x, residual)
+                    finish(rows, width, channels - done * LANES, sums, here, target, out_x, added, res_x, residual)
                     j += rows
         done += width
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from ..numpy import evaluate  # noqa: F401 - fills the table
@@ -29,6 +30,7 @@ def row(call: Callable[..., Any], name: str | None = None) -> Callable[..., Any]
     return call
 
 
+@cache
 def table() -> Kernels:
     """The rows of this backend over those of NumPy."""
     from . import kernels  # noqa: F401 - fills ROWS

@@ -182,12 +182,12 @@ def _function(emit: Callable[..., Value], count: int, result: Callable[[Vector],
 
         return signature(result(vector), *[vector] * count), code
 
-    named = {
+    named: dict[int, Callable[..., Any]] = {
         1: lambda typing, x: typed(typing, x),
         2: lambda typing, x, y: typed(typing, x, y),
         3: lambda typing, x, y, z: typed(typing, x, y, z),
-    }[count]
-    return intrinsic(named)
+    }
+    return intrinsic(named[count])
 
 
 def _of_llvm(name: str, count: int) -> Any:

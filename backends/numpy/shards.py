@@ -19,7 +19,7 @@ import numpy as np
 from ...errors import RunError
 from ...ir.graph import Graph
 from ...passes.batch import batch_axis, batch_symbol
-from ...passes.cost import total_flops, working_set
+from ...passes.cost import step_flops, total_flops, working_set
 from ..base import DEFAULT, Options
 from .plan import Plan
 from .program import Program
@@ -30,7 +30,7 @@ from .workers import each, several
 SHARD_BYTES = 16 << 20  # what the largest step of a shard may read and write
 REUSE = 100  # operations for each byte of weights: every shard reads all of them, and memory is what threads share
 SHARD_FLOPS = 2 << 20  # less work than this is not worth handing to another thread
-SEQUENTIAL_FLOPS = 300 << 20  # the same where it comes in many small steps, between which threads wait for each other
+SEQUENTIAL_FLOPS = 2 << 20  # the same of a single step of a loop over time: smaller steps wait for each other
 
 
 class BlasThreads:
@@ -104,7 +104,8 @@ class ShardedProgram:
         # the results of BLAS depend on its threads; a training has to give the same bits at any number of them
         self._one_blas_thread = self.threads == 1 or sequential or bool(resident)
         weights = sum(v.tensor.nbytes for v in graph.constants)
-        self._least = SEQUENTIAL_FLOPS if sequential else max(SHARD_FLOPS, REUSE * weights)
+        steps = self._flops / max(step_flops(graph), 1)
+        self._least = ceil(SEQUENTIAL_FLOPS * steps) if sequential else max(SHARD_FLOPS, REUSE * weights)
         symbol = batch_symbol(graph)
         self._axes = [batch_axis(v, symbol) or 0 for v in graph.inputs] if symbol else None
         self._output_axes = [batch_axis(v, symbol) or 0 for v in graph.outputs] if symbol else []

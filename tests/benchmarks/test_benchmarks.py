@@ -65,13 +65,18 @@ def some_results() -> Results:
     return results
 
 
-def test_records_survive_the_file_and_new_ones_take_the_place_of_old_ones(tmp_path: Path) -> None:
+def test_records_survive_the_file(tmp_path: Path) -> None:
     results = some_results()
-    results.add([Record("latency", "mlp", 1, 0, "tenun", 4.0, 3.0, 5.0, 7, 1e-6)])
     results.write(tmp_path / "figures.json")
     assert Results.read(tmp_path / "figures.json").records == results.records
-    assert len(results.records) == 5
     assert Results.read(tmp_path / "none.json").records == {}
+
+
+def test_a_new_measurement_takes_the_place_of_the_old_one_with_all_its_peers() -> None:
+    results = some_results()
+    results.replace([Record("latency", "mlp", 1, 0, "tenun", 4.0, 3.0, 5.0, 7, 1e-6)])
+    assert [(r.peer, r.value) for r in results.select(batch=1)] == [("tenun", 4.0)]
+    assert len(list(results.select(batch=64))) == 2
 
 
 @pytest.mark.parametrize(
@@ -157,6 +162,17 @@ def test_a_chain_that_is_written_here_computes_what_keras_computes() -> None:
     x = np.random.default_rng(0).standard_normal((2, 9, 8, 3), np.float32)
     session = ort.InferenceSession(chain_model(functional).SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(None, {"x": x})[0], model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_inputs_that_nothing_reads_are_taken_out() -> None:
+    from onnx import TensorProto, helper
+
+    from tenun.benchmarks.export import without_idle_inputs
+
+    x, idle, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3]) for name in ("x", "idle", "y"))
+    model = helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x, idle], [y]))
+    assert without_idle_inputs(model) == ["idle"] and [v.name for v in model.graph.input] == ["x"]
+    assert without_idle_inputs(model) == []
 
 
 def test_scikit_learn_takes_part_in_mlps_only(tmp_path: Path) -> None:

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from ....ir.attributes import Activation
+from ....ir.ops.recurrent import SIGMOID
 from ...numpy.kernels import recurrent_layer as plain
 from ...numpy.kernels.rows import contiguous
 from ...numpy.registry import Array, Scratch, Step
 from ...numpy.workers import LEAST_FLOPS, MOST, cuts, together
 from ..compiler import Call, variant
 from ..expressions import activation_of
-from ..functions import linear
+from ..functions import bounded_sigmoid, linear
 from ..registry import row
 from ..vectors import LANES, ROWS, byte, fma, load, product_tile, store, store_some
 
@@ -197,6 +198,9 @@ class Cell:
 LSTM, GRU, RNN = Cell(_lstm_cell, 4, 4, 1), Cell(_gru_cell, 3, 4, 1), Cell(_rnn_cell, 1, 1, 2)
 
 
+SHORTER = {SIGMOID: bounded_sigmoid}
+
+
 @cache
 def _projection(panel: int) -> Any:
     """The products with x, for panels of so many vectors."""
@@ -206,7 +210,7 @@ def _projection(panel: int) -> Any:
 @cache
 def _compiled(kind: Cell, functions: tuple[tuple[str, Activation], ...]) -> Any:
     """The loop of a kind of cell with some activations; None where one of them is not known."""
-    found = {name: activation_of(activation) for name, activation in functions}
+    found = {name: SHORTER.get(activation) or activation_of(activation) for name, activation in functions}
     if None in found.values():
         return None
     key = " ".join([kind.compute.__name__, *(f"{name}={activation}" for name, activation in functions)])

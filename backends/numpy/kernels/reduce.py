@@ -17,7 +17,6 @@ from ..registry import Array, Scratch, Step, kernel
 from .elementwise import compute_dtype
 from .rows import converted, wide_dtype
 
-
 LONG_ROW = 1 << 12  # elements
 
 

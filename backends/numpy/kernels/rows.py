@@ -93,7 +93,7 @@ def as_matrix(x: Array, columns: int) -> Array:
 
 
 def matrix_of(x: Array, columns: int) -> Array | None:
-    """An array as a matrix with so many columns, whose rows may be parts of wider ones; None where that takes a copy."""
+    """An array as a matrix of so many columns, whose rows may be parts of wider ones; None where that takes a copy."""
     try:
         return x.reshape((x.size // columns if columns else math.prod(x.shape[:-1]), columns), copy=False)
     except ValueError:

@@ -74,7 +74,7 @@ def unslice(
 def _parts_of_concat(out: Array, shapes: Sequence[Ints], *, axis: int) -> list[Array]:
     sizes = [shape[axis] for shape in shapes]
     before = (slice(None),) * (axis % out.ndim)
-    return [out[(*before, slice(end - size, end))] for size, end in zip(sizes, accumulate(sizes))]
+    return [out[before + (slice(end - size, end),)] for size, end in zip(sizes, accumulate(sizes))]
 
 
 @kernel(strided=True, parts=_parts_of_concat)

@@ -1,0 +1,346 @@
+"""Backend "numba": the same results as NumPy's kernels and as Keras, what falls back, what is kept on disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tenun
+from tenun.backends.numba import compiler
+from tenun.backends.numba.compiler import Call
+from tenun.backends.numba.registry import ROWS, table
+from tenun.backends.numpy.evaluate import flat_steps, kernel_attributes, run_time_type
+from tenun.backends.numpy.registry import KERNELS, Kernel
+from tenun.backends.numpy.workers import Parallel
+from tenun.ir.attributes import check
+from tenun.ir.op import infer, lookup
+from tenun.ir.ops.elementwise import UNARY
+
+Array = np.ndarray[Any, Any]
+
+
+def random(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def constant(*shape: int, seed: int = 1) -> Array:
+    array = random(*shape, seed=seed)
+    array.flags.writeable = False
+    return array
+
+
+def is_compiled(steps: Any) -> bool:
+    return any(
+        is_compiled([s for b in step.branches for s in b]) if isinstance(step, Parallel) else isinstance(step, Call)
+        for step in flat_steps(steps)
+    )
+
+
+def poisoned(shape: Any, dtype: Any = np.float32) -> Array:
+    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 1, dtype)
+
+
+def results(row: Kernel, name: str, operands: list[Any], attrs: dict[str, Any]) -> tuple[list[Array], bool]:
+    """What a row computes, and whether a compiled function does so."""
+    op, types = lookup(name), tuple(None if a is None else run_time_type(a) for a in operands)
+    canonical = {k: check(a, attrs[k]) if k in attrs else a.default for k, a in op.attributes.items()}
+    outs = tuple(poisoned(t.static, t.dtype.numpy) for t in infer(op, types, canonical))  # type: ignore[union-attr]
+    concrete = kernel_attributes(op, canonical, types)
+    steps = row.call(*operands, **concrete, out=outs if op.many else outs[0], scratch=poisoned)
+    for step in flat_steps(steps):
+        step()
+    return list(outs), is_compiled(steps)
+
+
+def agree(name: str, operands: list[Any], expect: bool = True, tolerance: float = 2e-6, **attrs: Any) -> None:
+    """The row gives what NumPy's kernel gives, and is compiled (or falls back) as expected."""
+    with np.errstate(all="ignore"):
+        got, compiled = results(table().rows[name], name, operands, attrs)
+        want, _ = results(KERNELS[name], name, operands, attrs)
+    assert compiled == expect, f"{name} {'falls back' if expect else 'is compiled'}"
+    for a, b in zip(got, want):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+# ---- rows ----------------------------------------------------------------------------------------------------
+
+
+def test_rows_keep_the_promises_of_the_kernels_that_they_replace() -> None:
+    for name, row in ROWS.items():
+        given = KERNELS[name]
+        assert (row.form, row.strided, row.over, row.parts) == (given.form, given.strided, given.over, given.parts)
+
+
+SPECIAL = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 87.5, -87.5, 3e38, -3e38], np.float32)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "silu", "gelu", "elu", "softplus", "hard_silu"])
+def test_functions_are_numpys_at_usual_and_at_special_numbers(name: str) -> None:
+    x = np.concatenate([3 * random(1000), 40 * random(200, seed=1), SPECIAL[:7] if name == "silu" else SPECIAL])
+    attrs = dict(UNARY[name][1])
+    with np.errstate(all="ignore"):
+        got, compiled = results(table().rows[name], name, [x], attrs)
+        want, _ = results(KERNELS[name], name, [x.astype(np.float64)], attrs)
+    assert compiled
+    keep = ~np.isnan(want[0]) | np.isnan(x)  # inf · 0 is no number in one order of operations, and one in another
+    np.testing.assert_allclose(got[0][keep], want[0][keep], rtol=2e-6, atol=1e-6 if name == "gelu" else 2e-7)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 33), (1, 16), (4, 1000)])
+def test_rows_of_softmax_and_norms(shape: tuple[int, ...]) -> None:
+    x = 10 * random(*shape)
+    agree("softmax", [x], axis=-1)
+    agree("log_softmax", [x], axis=-1, tolerance=1e-5)
+    width = shape[-1]
+    agree("layer_norm", [x + 3, constant(width), constant(width)], axes=(-1,), epsilon=1e-3, tolerance=1e-5)
+    agree("layer_norm", [x, None, None], axes=(-1,), epsilon=1e-3, tolerance=1e-5)
+    agree("rms_norm", [x, constant(width)], axes=(-1,), epsilon=1e-3, tolerance=1e-5)
+    statistics = [constant(width, seed=s) for s in range(3)] + [np.abs(constant(width)) + np.float32(0.1)]
+    statistics[-1].flags.writeable = False
+    agree("batch_norm", [x, *statistics], axis=-1, epsilon=1e-3, tolerance=1e-5)
+
+
+def test_softmax_of_rows_that_are_no_numbers_or_masked() -> None:
+    x = random(4, 20)
+    x[0, 3], x[1], x[2, :5], x[3, 0] = np.nan, -np.inf, -np.inf, np.inf
+    agree("softmax", [x], axis=-1)
+    agree("log_softmax", [x], axis=-1)
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 8), (2, 5, 5), (1, 1, 1), (3, 7)])
+@pytest.mark.parametrize("window, stride, dilation", [(2, 2, 1), (3, 2, 1), (3, 1, 2)])
+def test_windows_with_padding(shape: tuple[int, ...], window: int, stride: int, dilation: int) -> None:
+    rank = len(shape) - 1
+    how = {"strides": (stride,) * rank, "dilations": (dilation,) * rank, "padding": "same"}
+    for channels in (16, 21):
+        x = random(*shape, channels)
+        agree("max_pool", [x], window=(window,) * rank, **how)
+        agree("avg_pool", [x], window=(window,) * rank, **how)
+        if dilation == 1 or stride == 1:
+            weights = [constant(*(window,) * rank, 1, channels), constant(channels)]
+            agree("conv", [x, *weights, None], groups=channels, activation="relu", tolerance=1e-5, **how)
+            dense = [constant(*(window,) * rank, channels, 37), constant(37)]
+            agree("conv", [x, *dense, None], activation="relu", tolerance=2e-5, **how)
+
+
+def test_convolution_of_strided_images_in_groups_with_a_residual() -> None:
+    how = {"strides": (1, 1), "dilations": (1, 1), "padding": "same", "activation": "relu", "tolerance": 2e-5}
+    x, bias = random(2, 5, 6, 50), constant(64)
+    agree("conv", [x[..., 3:43], constant(3, 3, 20, 64), bias, random(2, 5, 6, 64)], groups=2, **how)
+    agree("conv", [random(2, 40, 5, 6).transpose(0, 2, 3, 1), constant(1, 1, 40, 64), bias, None], **how)
+    agree("conv", [random(2, 5, 6, 32), constant(3, 3, 1, 32), None, random(2, 5, 6, 32)], groups=32, **how)
+
+
+@pytest.mark.parametrize("m, k, n", [(1, 3, 5), (2, 784, 64), (5, 33, 33), (9, 1024, 80), (7, 1009, 48)])
+def test_products_with_constant_weights(m: int, k: int, n: int) -> None:
+    agree("matmul", [random(m, k), constant(k, n), constant(n), random(m, n)], activation="relu", tolerance=1e-4)
+    agree("matmul", [random(m, k), constant(k, n), None, None], activation="relu", tolerance=1e-4)
+
+
+def test_products_are_summed_in_one_order_wherever_a_row_is() -> None:
+    x, y = random(11, 300), constant(300, 70)
+    row = table().rows["matmul"]
+    whole = results(row, "matmul", [x, y, None, None], {"activation": "relu"})[0][0]
+    for i in range(11):
+        alone = results(row, "matmul", [x[i : i + 1], y, None, None], {"activation": "relu"})[0][0]
+        np.testing.assert_array_equal(alone[0], whole[i])
+
+
+def test_what_no_row_takes_falls_back() -> None:
+    agree("softmax", [random(3, 4, 5)], expect=False, axis=1)
+    agree("softmax", [random(3, 4).astype(np.float64)], expect=False, axis=-1)
+    agree("matmul", [random(3, 4), random(4, 5), None, None], expect=False)
+    agree("matmul", [random(2, 3, 4), random(2, 4, 5), None, None], expect=False)
+    agree("max_pool", [random(1, 4, 4, 3)], expect=False, window=(2, 2), strides=(2, 2), dilations=(1, 1))
+    agree("layer_norm", [random(3, 4, 5), None, None], expect=False, axes=(1,), epsilon=1e-3, tolerance=1e-5)
+    weights = [random(2, 3, 16), random(2, 4, 16)]
+    agree("lstm", [random(2, 5, 3), *weights, None, None, None, None, None], False, direction="bidirectional", clip=1.0)
+    gru = [random(1, 3, 12), random(1, 4, 12), None, None, None]
+    agree("gru", [random(2, 5, 3), *gru], False, reset_after=False)
+
+
+# ---- recurrent layers ----------------------------------------------------------------------------------------
+
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+
+
+def recurrent_operands(name: str, n: int, steps: int, size: int, directions: int, masked: bool) -> list[Any]:
+    gates, seed = GATES[name], iter(range(20))
+    shapes = [(n, steps, 5), (directions, 5, gates * size), (directions, size, gates * size)]
+    shapes += [(directions, 2, gates * size) if name == "gru" else (directions, gates * size)]
+    operands: list[Any] = [0.5 * random(*shape, seed=next(seed)) for shape in shapes]
+    operands[2] /= np.sqrt(np.float32(size))  # or what differs in a last digit would grow from step to step
+    operands.append(np.random.default_rng(3).random((n, steps)) < 0.6 if masked else None)
+    states = [random(n, directions, size, seed=next(seed)) for _ in range(2 if name == "lstm" else 1)]
+    return [*operands, *(states if masked else [None] * len(states)), *([None] if name == "lstm" else [])]
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("n, steps, size", [(1, 7, 3), (5, 20, 16), (9, 33, 37), (4, 1, 48)])
+def test_recurrent_layers(name: str, direction: str, n: int, steps: int, size: int) -> None:
+    for masked in (False, True):
+        operands = recurrent_operands(name, n, steps, size, 2 if direction == "bidirectional" else 1, masked)
+        for zero_masked in (False, True) if masked else (False,):
+            agree(name, operands, direction=direction, zero_masked=zero_masked, tolerance=2e-5)
+
+
+def test_recurrent_activations() -> None:
+    operands = recurrent_operands("lstm", 3, 6, 20, 1, False)
+    agree("lstm", operands, activation="relu", recurrent_activation="hard_sigmoid", tolerance=1e-5)
+
+
+# ---- models --------------------------------------------------------------------------------------------------
+
+
+def keras_models() -> dict[str, tuple[Any, tuple[int, ...]]]:
+    """Models with layers of all families, and the shapes of their samples."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((9, 11, 3))
+    x = layers.Conv2D(32, 3, padding="same", activation="relu")(image)
+    x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, strides=2, padding="same")(x))
+    x = layers.Activation("silu")(x)
+    x = layers.Add()([layers.Conv2D(32, 1)(x), x])
+    x = layers.MaxPooling2D(2)(layers.AveragePooling2D(2, padding="same", strides=1)(layers.ReLU()(x)))
+    sequence = keras.Input((10, 6))
+    masked = layers.Masking()(sequence)
+    y = layers.Bidirectional(layers.LSTM(8, return_sequences=True))(masked)
+    y = layers.GRU(12, go_backwards=True, return_sequences=True)(y)
+    y = layers.SimpleRNN(5)(layers.LayerNormalization()(y))
+    return {
+        "image": (keras.Model(image, layers.Dense(7, "softmax")(layers.Flatten()(x))), (9, 11, 3)),
+        "sequence": (keras.Model(sequence, y), (10, 6)),
+    }
+
+
+MODELS: dict[str, tuple[Any, tuple[int, ...]]] = {}
+
+
+@pytest.fixture(params=["image", "sequence"])
+def model(request: pytest.FixtureRequest) -> tuple[Any, tuple[int, ...]]:
+    if not MODELS:
+        MODELS.update(keras_models())
+    return MODELS[request.param]
+
+
+def samples(shape: tuple[int, ...], n: int) -> Array:
+    x = random(n, *shape)
+    if len(shape) == 2:
+        x[:, 7:] = 0  # is masked
+    return x
+
+
+def test_models_are_kerass_and_numpys(model: tuple[Any, tuple[int, ...]]) -> None:
+    live, shape = model
+    ours, numpys = tenun.compile(live, backend="numba", verify=True), tenun.compile(live)
+    for n in (1, 3, 16):
+        x = samples(shape, n)
+        np.testing.assert_allclose(ours(x), np.asarray(live(x, training=False)), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(ours(x), numpys(x), rtol=1e-5, atol=1e-6)
+    assert ours(samples(shape, 0)).shape == numpys(samples(shape, 0)).shape
+    assert any(isinstance(step, Call) for step in ours.plan(samples(shape, 1)).steps)
+
+
+def test_threads_change_no_bit(model: tuple[Any, tuple[int, ...]]) -> None:
+    live, shape = model
+    x = samples(shape, 64)
+    one, two = (tenun.compile(live, backend="numba", threads=threads)(x) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_an_executable_keeps_its_backend_when_pickled(model: tuple[Any, tuple[int, ...]]) -> None:
+    import pickle
+
+    live, shape = model
+    ours = tenun.compile(live, backend="numba")
+    again = pickle.loads(pickle.dumps(ours))
+    assert again.backend_name == "numba"
+    np.testing.assert_array_equal(again(samples(shape, 2)), ours(samples(shape, 2)))
+
+
+CHAIN = """graph "g" (%x: FLOATS, %row: f32[70], %column: f32[64, 1], %k: BOOLS) -> (%a: FLOATS, %b: FLOATS, %c: BOOLS)
+{
+  %s: FLOATS = sigmoid(%x)
+  %m: FLOATS = mul(%s, %x)
+  %a: FLOATS = add(%m, %row)
+  %h: FLOATS = sub(%a, %column)
+  %t: FLOATS = tanh(%h)
+  %b: FLOATS = where(%k, %t, %x)
+  %p: BOOLS = greater(%b, %row)
+  %c: BOOLS = logical_and(%p, %k)
+}""".replace("FLOATS", "f32[N, 64, 70]").replace("BOOLS", "bool[N, 64, 70]")
+
+
+def test_chains_are_one_loop() -> None:
+    graph = tenun.parse(CHAIN)
+    ours, numpys = tenun.compile(graph, backend="numba"), tenun.compile(graph)
+    inputs = [random(3, 64, 70), random(70), random(64, 1), random(3, 64, 70) > 0]
+    with np.errstate(all="ignore"):
+        inputs[0][0, 0, :11] = SPECIAL
+    for got, want in zip(ours(*inputs), numpys(*inputs)):
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+    assert any("chain" in getattr(s, "func", s).__name__ for s in ours.plan(*inputs).steps if isinstance(s, Call))
+
+
+def test_chains_with_ops_that_have_no_text_fall_back() -> None:
+    text = """graph "g" (%x: f32[N, 5000]) -> (%y: f32[N, 5000]) {
+      %s: f32[N, 5000] = sin(%x)
+      %y: f32[N, 5000] = mul(%s, %x)
+    }"""
+    x = random(2, 5000)
+    np.testing.assert_array_equal(tenun.compile(tenun.parse(text), backend="numba")(x), np.sin(x) * x)
+
+
+# ---- installation --------------------------------------------------------------------------------------------
+
+
+RELU = 'graph "g" (%x: f32[3]) -> (%y: f32[3]) {\n%y: f32[3] = relu(%x)\n}'
+
+
+def run_python(code: str, **environment: str) -> str:
+    import os
+
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    assert out.returncode == 0, out.stderr
+    return out.stdout.strip()
+
+
+def test_without_numba_the_error_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "import tenun\n"
+        f"graph = tenun.parse({RELU!r})\n"
+        "try:\n    tenun.compile(graph, backend='numba')\n"
+        "except tenun.UnsupportedError as error:\n    print(error)"
+    )
+    assert "pip install tenun[jit]" in run_python(code)
+
+
+def test_the_numpy_backend_does_not_import_numba() -> None:
+    code = f"import sys, tenun; tenun.compile_and_run(tenun.parse({RELU!r})); print('numba' in sys.modules)"
+    assert run_python(code) == "False"
+
+
+def test_functions_are_kept_where_numba_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    text = "def twice(x):\n    return 2 * x\n"
+    assert compiler.from_text("twice", text, {})(4) == 8
+    assert list((tmp_path / "tenun").glob("*.nbc"))
+    again = compiler.from_text("twice", text, {})
+    assert again(4) == 8 and sum(again.stats.cache_hits.values()) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    assert compiler.from_text("thrice", "def thrice(x):\n    return 3 * x\n", {})(4) == 12
