@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 Run = Callable[[Array], Array]
 
 TOLERANCE = 1e-3  # of the outputs' range; a wrong answer has no time
-PAUSE = 0.02  # seconds between turns: thread pools of the peer before go on spinning for a while
+PAUSE = 0.12  # seconds between turns: for so long the thread pools of some peers go on spinning
 WARM = 0.05  # seconds of runs that are not timed
 LONG = 0.5  # seconds: a run that is its own warming up
 PATIENCE = 4.0  # seconds that a run of a slow peer may take

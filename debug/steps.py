@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..backends.numpy.flow import Flow
 from ..backends.numpy.plan import Plan
 from ..backends.numpy.registry import Step
 from ..backends.numpy.workers import Parallel
@@ -66,10 +67,15 @@ def node_dtype(node: Node) -> str:
 # ---- steps
 
 
+def branches_of(step: Parallel | Flow) -> Sequence[Sequence[Step]]:
+    """The steps of each branch, or of each task."""
+    return step.branches if isinstance(step, Parallel) else [task.steps for task in step.tasks]
+
+
 def calls(step: Step) -> Iterator[str]:
     """The names of what a step calls, those of all its branches."""
-    if isinstance(step, Parallel):
-        for branch in step.branches:
+    if isinstance(step, (Parallel, Flow)):
+        for branch in branches_of(step):
             for inner in branch:
                 yield from calls(inner)
     else:
@@ -94,7 +100,9 @@ def calls_text(steps: Iterable[Step]) -> str:
 
 def step_text(step: Step) -> str:
     """A step in a few words: what it calls, and in how many branches."""
-    return f"{len(step.branches)} branches: {calls_text([step])}" if isinstance(step, Parallel) else calls_text([step])
+    if not isinstance(step, (Parallel, Flow)):
+        return calls_text([step])
+    return f"{len(branches_of(step))} {'branches' if isinstance(step, Parallel) else 'tasks'}: {calls_text([step])}"
 
 
 def step_shapes(step: Step) -> str:
@@ -107,8 +115,8 @@ def step_work(step: Step) -> tuple[int, int] | None:
 
     Bytes are those of the arrays in the call.  None for other steps: what they do is not to be seen from outside.
     """
-    if isinstance(step, Parallel):
-        parts = [step_work(inner) for branch in step.branches for inner in branch]
+    if isinstance(step, (Parallel, Flow)):
+        parts = [step_work(inner) for branch in branches_of(step) for inner in branch]
         known = [part for part in parts if part is not None]
         return (sum(f for f, _ in known), sum(b for _, b in known)) if len(known) == len(parts) else None
     if not isinstance(step, partial):
@@ -120,13 +128,14 @@ def step_work(step: Step) -> tuple[int, int] | None:
 
 def _arrays(step: partial[Any]) -> list[Array]:
     """The arrays in a call; one that is given as `out` comes last."""
-    values = [*step.args, *(v for key, v in step.keywords.items() if key != "out"), step.keywords.get("out")]
+    owner = getattr(step.func, "__self__", None)  # of a method
+    values = [owner, *step.args, *(v for key, v in step.keywords.items() if key != "out"), step.keywords.get("out")]
     return [v for v in values if isinstance(v, np.ndarray)]
 
 
 def _rule(func: Any) -> Callable[[list[Array]], int] | None:
     """How to count the operations of a call."""
-    if func is np.matmul or func is np.dot:
+    if func is np.matmul or getattr(func, "__name__", "") == "dot":
         return lambda arrays: 2 * math.prod(arrays[-1].shape) * arrays[0].shape[-1]
     if func is np.copyto:
         return lambda arrays: 0

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..backends.numpy.flow import Flow, Task
 from ..backends.numpy.plan import Plan
 from ..backends.numpy.registry import Step
 from ..backends.numpy.workers import Parallel
@@ -70,6 +71,9 @@ class Recorder:
     def _noting(self, number: int, step: Step) -> Step:
         if isinstance(step, Parallel):
             step = Parallel([[partial(self._branch, number, i, branch)] for i, branch in enumerate(step.branches)])
+        if isinstance(step, Flow):
+            noting = [[partial(self._branch, number, i, task.steps)] for i, task in enumerate(step.tasks)]
+            step = Flow([Task(steps, task.after, task.main) for steps, task in zip(noting, step.tasks)])
         return partial(self._step, number, step)
 
     def _step(self, number: int, step: Step) -> None:

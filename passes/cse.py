@@ -82,7 +82,7 @@ def _share_outer(graph: Graph, node: Node, seen: Mapping[Any, list[Node]]) -> tu
     bodies = Bodies(graph, node)
     _merge_arguments(bodies)
     merged = len(node.operands) - bodies.frame.operands - len(bodies.arguments)
-    outer = {(v.type, v.constant.digest): v for v in _fixed(graph) if v.constant is not None and _is_small(v)}
+    outer = {_constant_key(v): v for v in _fixed(graph) if _is_small(v)}
     found = 0
     for i, body in enumerate(bodies.bodies):
         mapping: dict[Var, Var] = {a.inputs[i]: a.operand for a in bodies.of_kind("captured")}

@@ -135,7 +135,7 @@ def _resized(x: Tensor, sizes: Dims, axes: Ints, mode: str, coordinates: str, ne
     return Tensor(x.dtype, tuple(shape))
 
 
-@op(mixes=_resize_mixes)
+@op("permutes", mixes=_resize_mixes)
 def resize(
     x: Tensor,
     *,

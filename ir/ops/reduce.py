@@ -81,13 +81,13 @@ def sum_like(x: Tensor, like: Tensor) -> Tensor:
     return Tensor(x.dtype, like.shape)
 
 
-@op(mixes=_arg_mixes)
+@op("permutes", mixes=_arg_mixes)
 def argmax(x: Tensor, *, axis: int, keepdims: bool = False, last: bool = False) -> Tensor:
     """The place of the largest element along an axis: the first, or the last, where several are."""
     return reduced(x, (axis,), keepdims, i64)
 
 
-@op(mixes=_arg_mixes)
+@op("permutes", mixes=_arg_mixes)
 def argmin(x: Tensor, *, axis: int, keepdims: bool = False, last: bool = False) -> Tensor:
     """The place of the smallest element along an axis: the first, or the last, where several are."""
     return reduced(x, (axis,), keepdims, i64)

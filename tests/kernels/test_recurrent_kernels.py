@@ -293,6 +293,66 @@ def test_against_onnxruntime(variant, direction, clip):
 
 
 @pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("n", [1, 3])
+def test_layers_side_by_side(name, direction, n):
+    """Weights for several times the directions: the results of several layers."""
+    each = 2 if direction == "bidirectional" else 1
+    given = operands(name, n, 6, 4, 5, 3 * each, states=True, peephole=name == "lstm", mask=True)
+    attrs = DEFAULTS[name] | {"direction": direction, "zero_masked": False}
+    shapes = [(n, 6, 3 * each, 5), (n, 3 * each, 5), (n, 3 * each, 5)][: 3 if name == "lstm" else 2]
+    whole = bind_and_run(name, given, attrs, shapes)
+    for i in range(0, 3 * each, each):
+        own = slice(i, i + each)
+        weights = {k: given[k][own] for k in ("w", "r", "bias", "peephole") if k in given}
+        states = {k: given[k][:, own] for k in ("h0", "c0") if k in given}
+        alone = naive(name, given | weights | states, attrs, direction, False)
+        for j, (got, want) in enumerate(zip(whole, alone)):
+            np.testing.assert_allclose(got[:, :, own] if j == 0 else got[:, own], want, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("name, calls", [("lstm", 8), ("gru", 10), ("rnn", 3)])
+def test_calls_of_a_step(name, calls, n, direction):
+    """A step in time is so few NumPy calls, in each direction and in both together."""
+    counts = []
+    for t in (6, 8):
+        d = 2 if direction == "bidirectional" else 1
+        given = operands(name, n, t, 4, 5, d)
+        for key in ("w", "r", "bias"):
+            given[key].flags.writeable = False
+        attrs = DEFAULTS[name] | {"direction": direction, "zero_masked": False}
+        out = (np.empty((n, t, d, 5), np.float32), np.empty((n, d, 5), np.float32), None)[: 3 if name == "lstm" else 2]
+        counts.append(len(KERNELS[name].call(**given, **attrs, out=out, scratch=np.empty)))
+    print(f"{name}: {(counts[1] - counts[0]) / 2} calls a step")
+    assert counts[1] - counts[0] == 2 * calls
+
+
+@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize("shown", [False, True])
+def test_long_sequences(name, direction, n, shown, monkeypatch):
+    """Later parts go through the memory, and the steps, of earlier ones; the same bits on any number of threads."""
+    monkeypatch.setattr(recurrent_layer, "STEPS", 4)
+    d, t = (2 if direction == "bidirectional" else 1), 43
+    given, attrs = operands(name, n, t, 3, 5, d), DEFAULTS[name] | {"direction": direction, "zero_masked": False}
+    expected = naive(name, given, attrs, direction, False)[: 3 if name == "lstm" else 2]
+    shapes, used = [a.shape for a in expected], (shown, True, True)
+    serial = bind_and_run(name, given, attrs, shapes, used=used)
+    monkeypatch.setattr(recurrent_layer, "FLOW_FLOPS", 0)
+    monkeypatch.setattr(recurrent_layer, "TASK_FLOPS", 0)
+    for threads in (1, 2, 4):
+        with several(threads):
+            found = bind_and_run(name, given, attrs, shapes, used=used)
+        for got, same, want in zip(found, serial, expected):
+            if got is not None:
+                np.testing.assert_array_equal(got, same)
+                np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("zero_masked", [False, True])
 def test_masks_against_keras(name, zero_masked):
     keras = pytest.importorskip("keras")

@@ -80,6 +80,9 @@ LAYOUT: dict[str, tuple[str, list[str]]] = {
                         ["reshape {shape = (2, 4, 2, 3, 3)}", "transpose {perm = (0, 1, 3, 2, 4)}", "reshape {shape = (2, 4, 6, 3)}"]),
     "rows of a product": ("%a: f32[N, 6, 4, 3] = transpose(%x) {perm = (0, 2, 1, 3)}\n%c: f32[N, 6, 4, 5] = matmul(%a, @m3, @b5) {activation = relu}\n"
                           "%y: f32[N, 4, 6, 5] = transpose(%c) {perm = (0, 2, 1, 3)}", ["matmul {activation = relu}"]),
+    "place of the largest channel": ("%a: f32[N, 3, 4, 6] = transpose(%x) {perm = (0, 3, 1, 2)}\n%y: i64[N, 4, 6] = argmax(%a) {axis = 1}", ["argmax {axis = 3}"]),
+    "resize": ("%a: f32[N, 3, 4, 6] = transpose(%x) {perm = (0, 3, 1, 2)}\n%c: f32[N, 3, 8, 12] = resize(%a) {sizes = (8, 12), axes = (2, 3)}\n"
+               "%y: f32[N, 8, 12, 3] = transpose(%c) {perm = (0, 2, 3, 1)}", ["resize {sizes = (8, 12), axes = (1, 2)}"]),
     "columns of a product stay": ("%a: f32[N, 3, 4, 6] = transpose(%x) {perm = (0, 3, 1, 2)}\n%y: f32[N, 3, 4, 5] = matmul(%a, @m)",
                                   ["transpose {perm = (0, 3, 1, 2)}", "matmul"]),
 }  # fmt: skip
