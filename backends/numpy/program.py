@@ -17,6 +17,7 @@ from ...errors import RunError, ShapeError, TenunError
 from ...ir.graph import Graph, Var
 from ...ir.rebuild import bind_symbols, rebuild
 from ...ir.types import Tensor, type_of
+from ...passes.algorithms import Tuner
 from ...passes.fold import Memo
 from ...passes.manager import Context, PassManager, pipeline
 from ...passes.recompute import Budget, Recomputation
@@ -25,7 +26,6 @@ from .evaluate import evaluate, run_time_type
 from .plan import Plan
 from .registry import NUMPY, Kernels
 from .storage import Resident, lives
-from .tuning import measured
 
 CACHE = 16  # plans kept for different input shapes
 
@@ -61,6 +61,11 @@ class Program:
         finally:
             self.give_back(key, plan)
 
+    def _tuner(self) -> Tuner:
+        from .tuning import measured  # which takes time to import, and few need it
+
+        return partial(measured, kernels=self.kernels)
+
     def plan(self, inputs: Sequence[Any]) -> Plan:
         """The plan for inputs like these (made, if need be), to look at."""
         plan, key = self.take(inputs)
@@ -91,7 +96,7 @@ class Program:
         budget, options, buffers = None, self.options, partial(lives, resident=self.resident)
         if options.memory_limit is not None:
             budget = Budget(options.memory_limit, buffers)
-        tuner = partial(measured, kernels=self.kernels) if options.tune else None
+        tuner = self._tuner() if options.tune else None
         context = Context(
             evaluate,
             budget=budget,
