@@ -54,8 +54,11 @@ def _settle_attributes(graph: Graph, node: Node) -> int:
 
 
 def _refine(node: Node) -> int:
+    operands = tuple(None if v is None else v.type for v in node.inputs)
     try:
-        types = infer(node.op, tuple(None if v is None else v.type for v in node.inputs), node.attrs, node.dynamic)
+        if node.op.canonical is not None and not node.dynamic:
+            node.attrs = node.op.canonical(operands, node.attrs)  # as in a node that is made knowing this much
+        types = infer(node.op, operands, node.attrs, node.dynamic)
     except TenunError as error:
         raise error.at(node=node.source or None, op=node.op.name) from None
     changes = 0
