@@ -8,7 +8,8 @@ AVX-512; ratios are what matters.  With a `tuner` in the context, candidates are
 was chosen, and why, is a note of the node, which the dump shows.
 
 How a convolution that stays `conv` is computed (as one product, as patches, depthwise) follows from its shapes alone:
-that is a table of the kernel.  Fourier transforms are no candidate: by a count of operations they lose to both for usual kernels.
+that is a table of the kernel.  Fourier transforms are no candidate: by a count of operations they lose to both for
+usual kernels.
 """
 
 from __future__ import annotations
