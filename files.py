@@ -36,9 +36,3 @@ def _write_beside(target: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def cache_folder() -> Path:
-    """The folder for what was measured on this machine, by TENUN_CACHE or in the user's cache; it may not exist yet."""
-    told = os.environ.get("TENUN_CACHE")
-    return Path(told) if told else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenun"

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.cache import cache_folder, processor
 from ..backends.numpy.shards import BLAS, cores
 from ..backends.numpy.workers import MOST, Parallel, several
 from ..errors import TenunError
-from ..files import cache_folder, write_atomically
+from ..files import write_atomically
 
 FILE = "roofline.json"
 VERSION = 1  # of what is measured: figures of another one are not used
@@ -143,16 +144,6 @@ def _best(call: Callable[[], Any], budget: float) -> float:
 
 
 # ---- the cache
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine() or "unknown processor"
 
 
 def blas_threads() -> int:

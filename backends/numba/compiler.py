@@ -22,6 +22,7 @@ from numba import __version__ as numba_version
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
+from ..cache import cache_folder as user_cache
 from ..numpy.registry import Array
 
 # Sums keep their order and NaN its meaning (no fastmath); division by zero gives what IEEE says; no threads of numba's
@@ -34,9 +35,7 @@ def cache_folder() -> Path:
     given = os.environ.get("NUMBA_CACHE_DIR")
     if given:
         return Path(given) / "tenun"
-    own = os.environ.get("TENUN_CACHE")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(own) if own else home / "tenun") / "numba"
+    return user_cache() / "numba"
 
 
 @cache

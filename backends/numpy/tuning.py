@@ -20,6 +20,7 @@ import numpy as np
 from ...ir.builder import Builder
 from ...ir.graph import Graph, Node, Var
 from ...ir.rebuild import copy_node
+from ..cache import cache_folder, processor
 from .evaluate import evaluate
 from .registry import NUMPY, Array, Kernels
 
@@ -31,9 +32,7 @@ Emit = Callable[[Builder, Node], Var]
 
 def cache_file() -> Path:
     """Where times are kept: TENUN_CACHE, or the user's cache folder."""
-    given = os.environ.get("TENUN_CACHE")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(given) if given else home / "tenun") / "tuning.json"
+    return cache_folder() / "tuning.json"
 
 
 class Times:
@@ -90,15 +89,7 @@ def _machine() -> str:
         own = version("tenun")
     except PackageNotFoundError:
         own = "unknown"
-    return f"{platform.machine()} {_processor()} numpy {np.__version__} tenun {own}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{platform.machine()} {processor()} numpy {np.__version__} tenun {own}"
 
 
 def _signature(node: Node) -> str:

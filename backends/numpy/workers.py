@@ -10,7 +10,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count, pairwise
 from typing import Any
@@ -67,11 +67,9 @@ class Worker:
     def _keep_off(self, core: int) -> None:
         others = os.sched_getaffinity(0) - {core}
         if others and self._thread.native_id is not None:
-            try:
+            with suppress(OSError):  # a sandbox may forbid it, and it is only for speed
                 os.sched_setaffinity(self._thread.native_id, others)
-                self._avoided = core
-            except OSError:  # a sandbox may forbid it, and it is only for speed
-                self._avoided = core
+            self._avoided = core
 
     def _work(self) -> None:
         while True:
