@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..ir.attributes import Ints
@@ -39,8 +40,10 @@ TILES = 64  # of a block
 WORTH = 0.9
 
 
+# Puts the nodes of a candidate before a node.
+Emit = Callable[[Builder, Node], Var]
 # Seconds of a node, or of what a candidate's `emit` makes of it, measured here; by the candidate's name.
-Tuner = Callable[[Node, str, "Callable[[Builder, Node], Var] | None"], float]
+Tuner = Callable[[Node, str, "Emit | None"], float]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Candidate:
 
     name: str
     seconds: float
-    emit: Callable[[Builder, Node], Var] | None  # None: it stays as it is
+    emit: Emit | None  # None: it stays as it is
 
 
 # ---- costs ---------------------------------------------------------------------------------------------------
@@ -101,7 +104,7 @@ def tiles_of(kernel: Ints) -> tuple[tuple[int, ...], ...]:
     return tuple(dict.fromkeys(tuple(choices[k][i] for k in kernel) for i in (0, 1)))
 
 
-def _emit_winograd(tile: Ints, flip: bool) -> Callable[[Builder, Node], Var]:
+def _emit_winograd(tile: Ints, flip: bool) -> Emit:
     def emit(b: Builder, node: Node) -> Var:
         x, w, bias, residual = (*node.operands, None, None)[:4]
         assert x is not None and w is not None
@@ -134,7 +137,7 @@ def _sizes(x: Var | None, w: Var | None, y: Var | None, attrs: dict[str, Any]) -
     return Sizes(of_x[0], of_y[1:-1], of_w[:-2], of_x[-1], of_y[-1]) if math.prod(of_y) else None
 
 
-def _emit_weight_grad(tile: Ints) -> Callable[[Builder, Node], Var]:
+def _emit_weight_grad(tile: Ints) -> Emit:
     def emit(b: Builder, node: Node) -> Var:
         (x, g), a = node.operands, node.attrs
         return b.winograd_weight_grad(  # type: ignore[no-any-return]
@@ -144,33 +147,36 @@ def _emit_weight_grad(tile: Ints) -> Callable[[Builder, Node], Var]:
     return emit
 
 
-def _of_weight_grad(node: Node) -> Iterator[Candidate]:
-    sizes = _sizes(node.operands[0], node.output, node.operands[1], node.attrs)
-    if sizes is not None:
-        yield Candidate("direct", _direct(sizes), None)
-        for tile in tiles_of(sizes.kernel):
-            yield Candidate(_name(tile), _winograd(sizes, tile) / WORTH, _emit_weight_grad(tile))
-
-
-def _name(tile: Ints) -> str:
-    return f"winograd {'×'.join(map(str, tile))}"
-
-
-def _candidates(node: Node, flip: bool) -> Iterator[Candidate]:
-    sizes = _sizes(node.operands[0], node.operands[1], node.output, node.attrs)
+def _candidates(sizes: Sizes | None, emit: Callable[[Ints], Emit]) -> Iterator[Candidate]:
+    """The convolution as it is, and by tiles of every size that is worth a try."""
     if sizes is None:
-        return
-    if flip and any(min(pair) < 0 for pair in _turned_padding(node, sizes.kernel)):
         return
     yield Candidate("direct", _direct(sizes), None)
     for tile in tiles_of(sizes.kernel):
-        yield Candidate(_name(tile), _winograd(sizes, tile) / WORTH, _emit_winograd(tile, flip))
+        name = f"winograd {'×'.join(map(str, tile))}"
+        yield Candidate(name, _winograd(sizes, tile) / WORTH, emit(tile))
+
+
+def _of_conv(node: Node) -> Iterator[Candidate]:
+    sizes = _sizes(node.operands[0], node.operands[1], node.output, node.attrs)
+    return _candidates(sizes, partial(_emit_winograd, flip=False))
+
+
+def _of_adjoint(node: Node) -> Iterator[Candidate]:
+    sizes = _sizes(node.operands[0], node.operands[1], node.output, node.attrs)
+    if sizes is not None and any(min(pair) < 0 for pair in _turned_padding(node, sizes.kernel)):
+        sizes = None
+    return _candidates(sizes, partial(_emit_winograd, flip=True))
+
+
+def _of_weight_grad(node: Node) -> Iterator[Candidate]:
+    return _candidates(_sizes(node.operands[0], node.output, node.operands[1], node.attrs), _emit_weight_grad)
 
 
 # op: its candidates
 CHOICES: dict[str, Callable[[Node], Iterator[Candidate]]] = {
-    "conv": lambda node: _candidates(node, flip=False),
-    "conv_transpose": lambda node: _candidates(node, flip=True),
+    "conv": _of_conv,
+    "conv_transpose": _of_adjoint,
     "conv_weight_grad": _of_weight_grad,
 }
 
@@ -195,14 +201,12 @@ def _choose(graph: Graph, node: Node, candidates: list[Candidate], context: Cont
     best = min(candidates, key=lambda c: c.seconds)
     how = "measured" if context.tuner is not None else "estimated"
     figures = ", ".join(f"{c.name} {c.seconds * 1e3:.3g} ms" for c in sorted(candidates, key=lambda c: c.seconds))
-    if best.emit is None:
-        node.note = f"{how}: {figures}"
-        return 0
-    b = Builder(graph, before=node, source=node.source)
-    made = best.emit(b, node)
-    assert made.producer is not None
-    made.producer.note = f"{how}: {figures}"
-    made.name = node.output.name
-    graph.replace(node.output, made)
-    graph.erase(node)
-    return 1
+    chosen, made = node, node.output
+    if best.emit is not None:
+        made = best.emit(Builder(graph, before=node, source=node.source), node)
+        assert made.producer is not None
+        chosen, made.name = made.producer, node.output.name
+        graph.replace(node.output, made)
+        graph.erase(node)
+    chosen.note = f"{how}: {figures}"
+    return int(best.emit is not None)

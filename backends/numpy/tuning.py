@@ -10,7 +10,6 @@ import os
 import platform
 import tempfile
 import threading
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
@@ -20,14 +19,13 @@ import numpy as np
 from ...ir.builder import Builder
 from ...ir.graph import Graph, Node, Var
 from ...ir.rebuild import copy_node
+from ...passes.algorithms import Emit
 from ..cache import cache_folder, processor
 from .evaluate import evaluate
 from .registry import NUMPY, Array, Kernels
 
 ROUNDS = 5
 SECONDS = 0.3  # at most, for one candidate
-
-Emit = Callable[[Builder, Node], Var]
 
 
 def cache_file() -> Path:
