@@ -22,11 +22,10 @@ from tenun.debug.roofline import LEVELS, Machine
 from tenun.debug.steps import call_name, step_text, step_work
 from tenun.debug.trace import Span, chrome_trace
 from tenun.errors import RunError
-from tenun.ir import Builder, Graph, Tensor, symbol
+from tenun.ir import Builder, Graph, Tensor
 from tenun.ir.graph import State
 from tenun.ir.types import f32, i64
-
-N = symbol("N")
+from tenun.tests.debug.network import N, images, trunk, weight
 
 # an operation a second per thread, and a byte a second: so least seconds are counts
 MACHINE = Machine("test", 2, {"float32": (1.0, 2.0), "float64": (0.5, 1.0)}, dict.fromkeys(LEVELS, (1.0, 2.0)))
@@ -39,31 +38,10 @@ def known_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "machine", lambda: MACHINE)
 
 
-def weight(*shape: int) -> np.ndarray:
-    return (np.random.default_rng(0).standard_normal(shape) * 0.3).astype(np.float32)
-
-
 def network() -> Graph:
     """conv, relu | pool | flatten | dense twice with the same weights | a node without a layer."""
     b = Builder(Graph("net"))
-    x = b.input("x", Tensor(f32, (N, 8, 8, 3)))
-    with b.at("conv"):
-        kernel, bias = b.constant(weight(3, 3, 3, 4), "conv.kernel"), b.constant(weight(4), "conv.bias")
-        y = b.relu(b.conv(x, kernel, bias, strides=(1, 1), dilations=(1, 1), padding="same"))
-    with b.at("pool"):
-        y = b.max_pool(y, window=(2, 2), strides=(2, 2), dilations=(1, 1))
-    with b.at("flatten"):
-        y = b.reshape(y, shape=(N, -1))
-    kernel = b.constant(weight(64, 64), "dense.kernel")
-    with b.at("dense"):
-        y = b.matmul(y, kernel)
-    with b.at("again"):
-        y = b.matmul(y, kernel)
-    return b.outputs(b.softmax(y, axis=-1), names=["p"])
-
-
-def images(n: int) -> np.ndarray:
-    return np.random.default_rng(1).standard_normal((n, 8, 8, 3)).astype(np.float32)
+    return b.outputs(b.softmax(trunk(b), axis=-1), names=["p"])
 
 
 def profiled(n: int = 3, **options: Any) -> Profile:

@@ -7,37 +7,15 @@ import numpy as np
 import tenun
 from tenun.debug.memory import memory_of, memory_picture
 from tenun.debug.summary import memory_rows, plain_rows, quantity, summarize, totals
-from tenun.ir import Builder, Graph, Tensor, symbol
+from tenun.ir import Builder, Graph, Tensor
 from tenun.ir.types import f32
-
-N = symbol("N")
-
-
-def weight(*shape: int) -> np.ndarray:
-    return (np.random.default_rng(0).standard_normal(shape) * 0.3).astype(np.float32)
+from tenun.tests.debug.network import N, images, trunk
 
 
 def network() -> Graph:
     """conv, relu | pool | flatten | dense twice with the same weights."""
     b = Builder(Graph("net"))
-    x = b.input("x", Tensor(f32, (N, 8, 8, 3)))
-    with b.at("conv"):
-        kernel, bias = b.constant(weight(3, 3, 3, 4), "conv.kernel"), b.constant(weight(4), "conv.bias")
-        y = b.relu(b.conv(x, kernel, bias, strides=(1, 1), dilations=(1, 1), padding="same"))
-    with b.at("pool"):
-        y = b.max_pool(y, window=(2, 2), strides=(2, 2), dilations=(1, 1))
-    with b.at("flatten"):
-        y = b.reshape(y, shape=(N, -1))
-    kernel = b.constant(weight(64, 64), "dense.kernel")
-    with b.at("dense"):
-        y = b.matmul(y, kernel)
-    with b.at("again"):
-        y = b.matmul(y, kernel)
-    return b.outputs(b.mul(y, 2.0), names=["p"])
-
-
-def images(n: int) -> np.ndarray:
-    return np.random.default_rng(1).standard_normal((n, 8, 8, 3)).astype(np.float32)
+    return b.outputs(b.mul(trunk(b), 2.0), names=["p"])
 
 
 def test_rows_are_layers() -> None:
