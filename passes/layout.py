@@ -14,24 +14,17 @@ is a view: before a product, the exchange of the last two axes costs nothing, as
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from ..ir.builder import Builder
 from ..ir.dims import Dim
 from ..ir.graph import Graph, Node, Var
-from ..ir.op import axis_of, lookup
+from ..ir.op import lookup
+from ..ir.permutations import Perm, inverse, remaining, renumbered
 from .manager import Context, register
 from .rewrite import Match, Rule, apply_rules, erase_dead, rule
 from .simplify import MOVEMENTS, is_known
-
-Perm = tuple[int, ...]
-
-
-def inverse(perm: Perm) -> Perm:
-    """The permutation that undoes perm."""
-    return tuple(int(i) for i in np.argsort(perm))
 
 
 def _transposed_by(var: Var | None) -> Perm | None:
@@ -96,13 +89,10 @@ def _sink_permuting(graph: Graph, node: Node, perm: Perm) -> bool:
     moved = node.operands if node.op.variadic else node.operands[:1]
     if any(_transposed_by(v) != perm for v in moved):
         return False
-    attrs = _renumbered(node.attrs, perm)
-    if attrs is None:
-        return False
     b = Builder(graph, before=node, source=node.source)
     operands = [None if v is None else _source(v) if v in moved else v for v in node.operands]
-    copy = b.node(node.op, operands, attrs)
-    after = [perm if len(v.shape) == len(perm) else _remaining(perm, node.attrs) for v in node.outputs]
+    copy = b.node(node.op, operands, renumbered(node.attrs, perm))
+    after = [perm if len(v.shape) == len(perm) else remaining(perm, node.attrs) for v in node.outputs]
     _finish(graph, node, b, copy, after)
     return True
 
@@ -113,30 +103,6 @@ def _finish(graph: Graph, node: Node, b: Builder, copy: Node, perms: list[Perm])
         new.name = old.name
         graph.replace(old, b.transpose(new, perm=perm))
     erase_dead(graph, [node, *(v.producer for v in node.inputs if v is not None and v.producer is not None)])
-
-
-def _renumbered(attrs: dict[str, Any], perm: Perm) -> dict[str, Any] | None:
-    """Attributes that speak of axes, for the order before the transpose; None where they do not tell enough."""
-    rank, new = len(perm), dict(attrs)
-    if "axis" in attrs:
-        new["axis"] = perm[axis_of(attrs["axis"], rank)]
-    if "axes" in attrs:
-        axes = attrs["axes"]
-        if axes is None and "starts" in attrs:
-            axes = tuple(range(len(attrs["starts"])))
-        new["axes"] = None if axes is None else tuple(perm[axis_of(a, rank)] for a in axes)
-    for name in ("pads", "repeats"):
-        if name in attrs and isinstance(attrs[name], tuple):
-            new[name] = tuple(attrs[name][i] for i in inverse(perm))
-    return new
-
-
-def _remaining(perm: Perm, attrs: dict[str, Any]) -> Perm:
-    """The order of the axes that a reduction without keepdims leaves."""
-    axes = attrs["axes"] if "axes" in attrs else (attrs["axis"],)
-    gone = {axis_of(a, len(perm)) for a in (range(len(perm)) if axes is None else axes)}
-    left = [p for i, p in enumerate(perm) if i not in gone]
-    return tuple(sorted(left).index(p) for p in left)
 
 
 # ---- reshapes and products -----------------------------------------------------------------------------------
