@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..attributes import Floats, Ints, Strs
 from ..dims import UNKNOWN
 from ..op import broadcast_type, op, require
-from ..types import Tensor, boolean, f32, i64, string
+from ..types import DTYPES, Tensor, boolean, f32, i64, string
 
 CASES = ("NONE", "LOWER", "UPPER")
 
@@ -46,7 +46,7 @@ def string_split(x: Tensor, *, delimiter: str = "", maxsplit: int = -1) -> tuple
 
 @op("string")
 def regex_full_match(x: Tensor, *, pattern: str) -> Tensor:
-    """Whether all of a string matches a regular expression (of Python's syntax, which has nearly all of RE2's)."""
+    """Whether all of a string matches a regular expression in the syntax of RE2, in time linear in the string."""
     _require_string(x)
     return Tensor(boolean, x.shape)
 
@@ -73,3 +73,53 @@ def tf_idf(
     require(x.rank in (0, 1, 2), f"operand has rank {x.rank}, expected 1 or 2")
     require(not weights or len(weights) == max(columns, default=-1) + 1, f"{len(weights)} weights")
     return Tensor(f32, (*x.dims[:-1], max(columns, default=-1) + 1))
+
+
+@op("string", mixes=lambda rank: ())
+def ascii_lower(x: Tensor) -> Tensor:
+    """x with the letters A to Z in lower case, all others as they are (tf.strings.lower)."""
+    _require_string(x)
+    return Tensor(string, x.shape)
+
+
+@op("string", mixes=lambda rank, **_: ())
+def regex_replace(x: Tensor, *, pattern: str, text: str) -> Tensor:
+    """x with `text` in place of every match of a regular expression."""
+    _require_string(x)
+    return Tensor(string, x.shape)
+
+
+@op("string", "opaque")
+def regex_find(x: Tensor, *, pattern: str) -> tuple[Tensor, Tensor]:
+    """The matches of a regular expression in each string, as string_split gives parts: filled up, and how many."""
+    _require_string(x)
+    return Tensor(string, (*x.dims, UNKNOWN)), Tensor(i64, x.shape)
+
+
+@op("string", "opaque")
+def string_ngrams(x: Tensor, counts: Tensor | None = None, *, widths: Ints, separator: str = " ") -> Tensor:
+    """Neighbours in each row of x, (..., T), joined: all of widths[0] words, then all of widths[1], ...
+
+    The first counts[...] words of a row count, by default all.  Rows are filled up with empty strings.
+    """
+    _require_string(x)
+    require(x.rank > 0 and all(w > 0 for w in widths), f"n-grams of {widths} words in rank {x.rank}")
+    if counts is not None:
+        require(counts.dtype is i64, f"counts are {counts.dtype}, expected i64")
+        require(counts.rank == x.rank - 1, f"counts have rank {counts.rank}, expected {x.rank - 1}")
+    words = x.dims[-1]
+    if counts is None and isinstance(words, int):
+        return Tensor(string, (*x.dims[:-1], sum(max(words - w + 1, 0) for w in widths)))
+    return Tensor(string, (*x.dims[:-1], UNKNOWN))
+
+
+@op("string", mixes=lambda rank, **_: ())
+def string_hash(x: Tensor, *, key: Ints = ()) -> Tensor:
+    """64 bits that tell the UTF-8 bytes of each string; an integer is taken as its decimal digits.
+
+    FarmHash's Fingerprint64 (Pike and Alakuijala 2014); with a key of two integers SipHash-2-4 (Aumasson and
+    Bernstein 2012).
+    """
+    require(x.dtype is string or x.dtype.is_integer, f"operand is {x.dtype}, expected str or integers")
+    require(len(key) in (0, 2), f"a key of {len(key)} integers")
+    return Tensor(DTYPES["u64"], x.shape)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 
 from ....errors import RunError
+from ....ir.words import ascii_lower as lower_letters
+from ....ir.words import ngrams
 from ..registry import Array, Scratch, Step, function, kernel
+from .hashes import hash_texts
+from .regex import compiled
 
 _CASES: dict[str, Callable[[str], str]] = {"NONE": str, "LOWER": str.lower, "UPPER": str.upper}
 
@@ -34,22 +38,70 @@ def string_concat(x: Array, y: Array) -> Array:
 
 @function
 def string_split(x: Array, *, delimiter: str, maxsplit: int) -> tuple[Array, Array]:
-    parts = [str(text).split(delimiter or None, maxsplit) for text in x.reshape(-1)]
-    counts = np.array([len(p) for p in parts], np.int64)
-    out = np.full((len(parts), counts.max(initial=0)), "", object)
-    for row, found in zip(out, parts):
-        row[: len(found)] = found
-    return out.reshape(*x.shape, out.shape[1]), counts.reshape(x.shape)
+    return _filled([str(text).split(delimiter or None, maxsplit) for text in x.reshape(-1)], x.shape)
+
+
+def _filled(rows: Sequence[Sequence[str]], shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Lists of different lengths as an array with empty strings at their ends, and the lengths."""
+    counts = np.array([len(row) for row in rows], np.int64)
+    out = np.full((len(rows), counts.max(initial=0)), "", object)
+    for place, row in zip(out, rows):
+        place[: len(row)] = row
+    return out.reshape(*shape, out.shape[1]), counts.reshape(shape)
+
+
+def _compiled(pattern: str, op: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise RunError(f"{pattern!r} is no regular expression: {error}", op=op) from None
 
 
 @function
 def regex_full_match(x: Array, *, pattern: str) -> Array:
     try:
-        expression = re.compile(pattern)
-    except re.error as error:
+        expression = compiled(pattern)
+    except (ValueError, OverflowError) as error:
         raise RunError(f"{pattern!r} is no regular expression: {error}", op="regex_full_match") from None
-    found = [expression.fullmatch(str(text)) is not None for text in x.reshape(-1)]
-    return np.array(found, bool).reshape(x.shape)
+    return np.array([expression.matches(str(text)) for text in x.reshape(-1)], bool).reshape(x.shape)
+
+
+def _each(change: Callable[[str], str], x: Array) -> Array:
+    """A function of every string."""
+    out = np.empty(x.size, object)
+    out[:] = [change(str(text)) for text in x.reshape(-1)]
+    return out.reshape(x.shape)
+
+
+@function
+def ascii_lower(x: Array) -> Array:
+    return _each(lower_letters, x)
+
+
+@function
+def regex_replace(x: Array, *, pattern: str, text: str) -> Array:
+    return _each(partial(_compiled(pattern, "regex_replace").sub, lambda match: text), x)
+
+
+@function
+def regex_find(x: Array, *, pattern: str) -> tuple[Array, Array]:
+    expression = _compiled(pattern, "regex_find")
+    return _filled([[m.group() for m in expression.finditer(str(text))] for text in x.reshape(-1)], x.shape)
+
+
+@function
+def string_ngrams(x: Array, counts: Array | None, *, widths: tuple[int, ...], separator: str) -> Array:
+    size = x.shape[-1]
+    flat = x.reshape(x.size // size if size else int(np.prod(x.shape[:-1])), size)
+    ends = [size] * len(flat) if counts is None else counts.reshape(-1).tolist()
+    rows = [ngrams(list(map(str, row[:end])), widths, separator) for row, end in zip(flat, ends)]
+    out, _ = _filled(rows, x.shape[:-1])
+    return out
+
+
+@function
+def string_hash(x: Array, *, key: tuple[int, ...]) -> Array:
+    return hash_texts([str(v).encode() for v in x.reshape(-1).tolist()], key).reshape(x.shape)
 
 
 @kernel
