@@ -114,7 +114,7 @@ def avg_pool_grad(
     return x
 
 
-RESIZE_MODES = ("nearest", "linear", "cubic", "lanczos3", "lanczos5")
+RESIZE_MODES = ("nearest", "linear", "cubic", "lanczos3", "lanczos5", "mitchell", "gaussian", "area")
 COORDINATES = (
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize",
 )  # fmt: skip
@@ -157,6 +157,7 @@ def resize(
     Where `scales` are given they, not sizes / old sizes, relate the coordinates.  roi (starts, then ends, of the
     axes, in [0, 1]) belongs to tf_crop_and_resize, which puts `extrapolation` outside of x.  Distances are exact, or
     rounded to 1 / fraction_steps of a place (TensorFlow looks its bicubic weights up in a table of 1024 steps).
+    area: the mean of what a place of the result covers, whatever the coordinates.
     """
     return _resized(x, sizes, axes, mode, coordinates, nearest)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..attributes import Dims
-from ..op import op
+from ..op import broadcast_type, op
 from ..types import DType, Tensor, f32
 
 
@@ -23,3 +23,12 @@ def random_uniform(
 ) -> Tensor:  # fmt: skip
     """Independent numbers, uniform in [low, high); the same ones at every run with a seed or for equal keys."""
     return Tensor(dtype, tuple(shape))
+
+
+@op("random")
+def random_beta(alpha: Tensor, beta: Tensor, key: Tensor | None = None, *, seed: int | None = None) -> Tensor:
+    """For each element of alpha and beta (broadcast, positive) a number from the beta distribution that they shape.
+
+    Its density at y in (0, 1) is proportional to y^(alpha - 1) (1 - y)^(beta - 1); seed and key as of `random_uniform`.
+    """
+    return broadcast_type(alpha, beta)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ....ir.types import DType
-from ..registry import Array, Scratch, Step, kernel
+from ..registry import Array, Scratch, Step, function, kernel
 
 _SHARED = np.random.default_rng()
 
@@ -62,3 +62,9 @@ def random_uniform(
     out: Array, scratch: Scratch,
 ) -> Any:  # fmt: skip
     return _bound(_uniform, key, out, scratch, seed, high - low, low)
+
+
+@function
+def random_beta(alpha: Array, beta: Array, key: Array | None, *, seed: int | None) -> Array:
+    drawn = _generator(key, seed).beta(alpha.astype(np.float64), beta.astype(np.float64))
+    return np.asarray(drawn, alpha.dtype)

@@ -19,6 +19,8 @@ from .elementwise import compute_dtype
 from .rows import contiguous
 
 DENSE_TAPS = 6  # from so many taps on a matrix product is faster than gathers
+SMOOTHING = ("mitchell", "gaussian")  # filters that change x even where no size changes
+NORMALISED = ("lanczos3", "lanczos5", "gaussian")  # filters whose weights do not add up to 1 by themselves
 
 # ---- filters: weight at a distance, and the distance from which on it is zero --------------------------------
 
@@ -39,12 +41,27 @@ def _lanczos(t: Array, radius: int) -> Array:
     return np.where(np.abs(t) < radius, np.sinc(t) * np.sinc(t / radius), 0.0)
 
 
+def _mitchell(t: Array) -> Array:
+    """Mitchell and Netravali 1988 with B = C = 1/3."""
+    t = np.abs(t)
+    near = (7 / 6 * t - 2) * t * t + 8 / 9
+    far = ((-7 / 18 * t + 2) * t - 10 / 3) * t + 16 / 9
+    return np.where(t < 1, near, np.where(t < 2, far, 0.0))
+
+
+def _gaussian(t: Array) -> Array:
+    """Of deviation 1/2, cut at three of them (TensorFlow's)."""
+    return np.where(np.abs(t) < 1.5, np.exp(-2 * t * t), 0.0)
+
+
 def _filter(mode: str, coefficient: float) -> tuple[Callable[[Array], Array], int]:
     filters: dict[str, tuple[Callable[[Array], Array], int]] = {
         "linear": (_linear, 1),
         "cubic": (partial(_cubic, a=coefficient), 2),
         "lanczos3": (partial(_lanczos, radius=3), 3),
         "lanczos5": (partial(_lanczos, radius=5), 5),
+        "mitchell": (_mitchell, 2),
+        "gaussian": (_gaussian, 2),
     }
     return filters[mode]
 
@@ -120,13 +137,22 @@ def _taps(axis: Axis, x: Array, mode: str, coefficient: float, antialias: bool, 
     offsets = np.arange(first, 2 - first)
     weights = weight((offsets - (x - base)[:, None]) * narrow)
     places = (base[:, None] + offsets).astype(np.intp)
-    if antialias or mode.startswith("lanczos"):
+    if antialias or mode in NORMALISED:
         weights = weights / weights.sum(1, keepdims=True)
     if exclude:
         weights = np.where((places < 0) | (places >= axis.old), 0.0, weights)
         weights = weights / weights.sum(1, keepdims=True)
     used = np.any(weights != 0, axis=0)  # without antialias and for whole factors, often one tap is idle
     return np.clip(places[:, used], 0, axis.old - 1), weights[:, used]
+
+
+def _covered(axis: Axis) -> tuple[Array, Array]:
+    """Places and weights of means: how much of each element a place of the result covers."""
+    low = axis.unscaled(np.arange(axis.new, dtype=np.float64))[:, None]
+    high = axis.unscaled(np.arange(1, axis.new + 1, dtype=np.float64))[:, None]
+    places = np.floor(low) + np.arange(int(np.max(np.ceil(high) - np.floor(low))))
+    weights = np.clip(np.minimum(places + 1, high) - np.maximum(places, low), 0, None)
+    return np.clip(places, 0, axis.old - 1).astype(np.intp), weights / weights.sum(1, keepdims=True)
 
 
 # ---- the kernel ----------------------------------------------------------------------------------------------
@@ -146,7 +172,7 @@ def resize(
         _table, mode=mode, coordinates=coordinates, nearest=nearest, coefficient=cubic_coefficient,
         exclude=exclude_outside, fraction_steps=fraction_steps, antialias=antialias,
     )  # fmt: skip
-    changed = [a for a in wanted if not np.array_equal(a.coordinates(coordinates), np.arange(a.old))]
+    changed = [a for a in wanted if _changes(a, a.coordinates(coordinates), mode)]
     order = sorted(changed, key=lambda a: a.new / a.old)
     steps = _by_axis(x, [(a.axis, *tables(a)) for a in order], mode == "nearest", out, scratch)
     if coordinates == "tf_crop_and_resize":
@@ -167,13 +193,18 @@ def resize_grad(
     for axis in _axes(out.shape, g.shape, axes, scales, roi):
         where = axis.coordinates(coordinates)
         outside = (where < 0) | (where > axis.old - 1) if coordinates == "tf_crop_and_resize" else where != where
-        if outside.any() or not np.array_equal(where, np.arange(axis.old)):
+        if outside.any() or _changes(axis, where, mode):
             places, weights = _table(
                 axis, mode, coordinates, nearest, cubic_coefficient, exclude_outside, fraction_steps, antialias
             )
             weights = np.where(outside[:, None], 0.0, weights)
             tables.append((axis.axis, *_transposed(places, weights, axis.old)))
     return _by_axis(g, sorted(tables, key=lambda t: len(t[1]) / g.shape[t[0]]), False, out, scratch)
+
+
+def _changes(axis: Axis, where: Array, mode: str) -> bool:
+    """Whether anything changes along an axis for the coordinates `where`."""
+    return mode in SMOOTHING or not np.array_equal(where, np.arange(axis.old))
 
 
 def _axes(
@@ -194,6 +225,8 @@ def _table(
     if mode == "nearest":
         places = np.clip(_nearest(where, nearest), 0, axis.old - 1).astype(np.intp)[:, None]
         return places, np.ones(places.shape)
+    if mode == "area":
+        return _covered(axis)
     return _taps(axis, _stepped(where, fraction_steps), mode, coefficient, antialias, exclude)
 
 
