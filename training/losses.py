@@ -21,10 +21,10 @@ import numpy as np
 from ..errors import ShapeError, UnsupportedError
 from ..ir import Builder, Tensor, Var, dims, dtype
 from ..ir.attributes import LINEAR, Activation
-from ..ir.ops.control import control_node, trace
+from ..ir.ctc import ctc_loss
 from ..ir.types import boolean, f32, i32, i64
 from ..layers.base import snake_case
-from ..passes.autodiff.emit import count, dim, gate, numbered, shape_of, vector
+from ..passes.autodiff.emit import count, dim, gate, numbered, zero
 from .objects import Table
 
 EPSILON = 1e-7  # keras.config.epsilon()
@@ -612,63 +612,12 @@ def _circle_side(b: Builder, pairs: Var, weight: Var, gap: Var, gamma: float) ->
     return b.reduce_log_sum_exp(b.where(pairs, scores, none), axes=(1,))
 
 
-NEVER = -1e30  # log 0 in sums of logarithms: finite, so that gradients are
-LOG_0 = math.log(1e-307)  # what TensorFlow takes for that of a state in which an alignment cannot end
-
-
 @loss("CTC")
 def ctc(b: Builder, y_true: Var, y_pred: Var) -> Var:
-    """-log of the probability that the logits y_pred (N, T, C) spell y_true (N, L); class 0 is blank and padding.
-
-    The forward recursion of Graves et al. 2006 in logarithms over the 2 L + 1 states blank, label, blank, ... blank.
-    An alignment that cannot be costs -LOG_0, as in tensorflow/python/ops/ctc_ops.py, instead of infinity.
-    """
+    """-log of the probability that the logits y_pred (N, T, C) spell y_true (N, L); class 0 is blank and padding."""
     if len(y_true.shape) != 2 or len(y_pred.shape) != 3:
         raise ShapeError(
             f"ctc: y_true is {y_true.type} and y_pred {y_pred.type}, shapes (N, L) and (N, T, C) are needed"
         )
-    labels = b.cast(y_true, to=i64)
-    lengths = b.reduce_sum(b.cast(b.not_equal(labels, 0), to=i64), axes=(1,), keepdims=True)
-    emitted, skips = _interleaved(b, b.mul(labels, 0), labels), _skips(b, labels)
-    logs = b.log_softmax(y_pred, axis=-1)
-    rows = b.unsqueeze(emitted, axes=(1,))
-    every = vector(b, [dim(b, y_pred, 0), dim(b, y_pred, 1), dim(b, emitted, 1)])
-    scores = b.gather_elements(logs, b.expand(rows, shape=every), axis=-1)
-    states = numbered(b, dim(b, emitted, 1))
-    never, last = (b.constant(v, dtype=logs.tensor.dtype.numpy) for v in (NEVER, LOG_0))
-    first = gate(b, b.not_equal(states, 0), never)
-    end = b.mul(lengths, 2)  # the states of the last label and of the blank behind it
-    final = b.logical_or(b.equal(states, end), b.equal(states, b.sub(end, 1)))
-    reached = _ctc_scan(b, b.expand(b.unsqueeze(first, axes=(0,)), shape=shape_of(b, emitted)), scores, skips)
-    return b.neg(b.reduce_log_sum_exp(b.add(reached, gate(b, b.logical_not(final), last)), axes=(1,)))
-
-
-def _interleaved(b: Builder, even: Var, odd: Var) -> Var:
-    """even[0], odd[0], even[1], ..., odd[-1], 0 along the last axis of two (N, L): (N, 2 L + 1)."""
-    pairs = b.concat(b.unsqueeze(even, axes=(2,)), b.unsqueeze(odd, axes=(2,)), axis=2)
-    size = odd.shape[1]
-    flat = b.reshape(pairs, shape=vector(b, [dim(b, odd, 0), 2 * size if dims.known(size) else -1]))
-    return b.pad(flat, pads=((0, 0), (0, 1)))
-
-
-def _skips(b: Builder, labels: Var) -> Var:
-    """bool (N, 2 L + 1): to which states one may come past the blank before them: to a label unlike that before it."""
-    before = b.pad(labels, pads=((0, 0), (1, -1)))
-    other = b.cast(b.not_equal(labels, before), to=i64)
-    return b.cast(_interleaved(b, b.mul(labels, 0), other), to=boolean)
-
-
-def _ctc_scan(b: Builder, first: Var, scores: Var, skips: Var) -> Var:
-    """The logarithm of the probability of all ways into each state (N, S) after the scores (N, T, S)."""
-
-    def step(inner: Builder, reached: Var, score: Var, skips: Var) -> list[Var]:
-        never = inner.constant(NEVER, dtype=reached.tensor.dtype.numpy)
-        one = inner.pad(reached, never, pads=((0, 0), (1, -1)))
-        two = inner.where(skips, inner.pad(reached, never, pads=((0, 0), (2, -2))), never)
-        ways = inner.concat(*(inner.unsqueeze(v, axes=(0,)) for v in (reached, one, two)), axis=0)
-        return [inner.add(inner.reduce_log_sum_exp(ways, axes=(0,)), score)]
-
-    types = [("reached", first.type), ("score", first.type), ("skips", skips.type)]
-    axes = {"input_axes": (1,), "output_axes": (), "input_reverse": (0,), "output_reverse": ()}
-    body = {"body": trace("ctc_step", step, types, b.source)}
-    return control_node(b, "scan", [first, scores, skips], {"carried": 1, "scanned": 1, **axes}, body).outputs[0]
+    lengths = b.reduce_sum(b.cast(b.not_equal(y_true, zero(b, y_true)), to=i64), axes=(1,), keepdims=False)
+    return ctc_loss(b, y_true, y_pred, lengths)

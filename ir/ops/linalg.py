@@ -1,4 +1,4 @@
-"""Products of matrices."""
+"""Products and factors of matrices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .. import dims
 from ..attributes import LINEAR, Activation
 from ..dims import Dim
 from ..op import broadcast, op, require, require_dim, same_dtype, shape_text
-from ..types import Tensor
+from ..types import DTYPES, Tensor, f64, i32
 
 
 def _last(rank: int, **_: Any) -> Iterable[int]:
@@ -96,3 +96,83 @@ def inverse(x: Tensor) -> Tensor:
     """The inverses of square matrices (..., M, M); one that has none is an error."""
     _check_square(x)
     return Tensor(x.dtype, x.shape)
+
+
+# ---- factors of matrices --------------------------------------------------------------------------------------
+
+
+def _matrices(rank: int, **_: Any) -> Iterable[int]:
+    return (rank - 2, rank - 1)
+
+
+def _smaller(x: Tensor) -> Dim:
+    """The smaller of rows and columns."""
+    require(x.rank >= 2, f"{shape_text(x.shape)} is no matrix")
+    return dims.minimum(x.dims[-2], x.dims[-1])
+
+
+@op(mixes=_matrices)
+def cholesky(x: Tensor) -> Tensor:
+    """The lower triangular L with L Lᵀ = x, of symmetric positive definite x (..., M, M); others are an error."""
+    _check_square(x)
+    return Tensor(x.dtype, x.shape)
+
+
+@op(mixes=_matrices)
+def qr(x: Tensor, *, complete: bool = False) -> tuple[Tensor, Tensor]:
+    """Q with orthonormal columns and R, upper triangular, with Q R = x (..., M, N); complete: Q is square."""
+    m, n = x.dims[-2:]
+    k = m if complete else _smaller(x)
+    return Tensor(x.dtype, (*x.dims[:-2], m, k)), Tensor(x.dtype, (*x.dims[:-2], k, n))
+
+
+@op(mixes=_matrices)
+def svd(x: Tensor, *, full: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """U, s (falling) and Vᵀ with U diag(s) Vᵀ = x (..., M, N); full: U and Vᵀ are square.
+
+    The signs of the pairs of vectors are those that the library finds.
+    """
+    k, (m, n) = _smaller(x), x.dims[-2:]
+    left, right = (m, n) if full else (k, k)
+    lead = x.dims[:-2]
+    return Tensor(x.dtype, (*lead, m, left)), Tensor(x.dtype, (*lead, k)), Tensor(x.dtype, (*lead, right, n))
+
+
+@op(mixes=_matrices)
+def eigh(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (rising) and eigenvectors, as columns, of symmetric x (..., M, M); its lower triangle is read."""
+    _check_square(x)
+    return Tensor(x.dtype, x.dims[:-1]), Tensor(x.dtype, x.shape)
+
+
+@op(mixes=_matrices)
+def eig(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors, as columns of norm 1, of x (..., M, M): complex numbers."""
+    _check_square(x)
+    kind = DTYPES["c128" if x.dtype is f64 else "c64"]
+    return Tensor(kind, x.dims[:-1]), Tensor(kind, x.shape)
+
+
+@op(mixes=_matrices)
+def lu(x: Tensor) -> tuple[Tensor, Tensor]:
+    """L (with ones on its diagonal) and U in one matrix, and rows i32 (..., M), so that L U = x[rows]."""
+    _check_square(x)
+    return Tensor(x.dtype, x.shape), Tensor(i32, x.dims[:-1])
+
+
+@op()
+def solve(a: Tensor, y: Tensor) -> Tensor:
+    """x with a x = y; a: (..., M, M), y: (..., M, K); leading axes broadcast.  A singular matrix is an error."""
+    _check_square(a)
+    require(y.rank >= 2, f"{shape_text(y.shape)} is no matrix")
+    require_dim(y.dims[-2], a.dims[-1], "the number of rows of y")
+    return Tensor(same_dtype(a, y), (*broadcast(a.dims[:-2], y.dims[:-2]), *y.dims[-2:]))
+
+
+@op()
+def triangular_solve(a: Tensor, y: Tensor, *, lower: bool = True) -> Tensor:
+    """x with a x = y, only the lower (or upper) triangle of a being read; shapes as those of `solve`."""
+    _check_square(a)
+    require(y.rank >= 2, f"{shape_text(y.shape)} is no matrix")
+    require_dim(y.dims[-2], a.dims[-1], "the number of rows of y")
+    return Tensor(same_dtype(a, y), (*broadcast(a.dims[:-2], y.dims[:-2]), *y.dims[-2:]))

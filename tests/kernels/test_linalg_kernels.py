@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tenun.errors import RunError
 from tenun.ir.attributes import Activation
-from tenun.tests.kernels.harness import constant, layouts, random, run
+from tenun.tests.kernels.harness import constant, layouts, random, run, run_all
 
 SHAPES = [
     ((3, 4), (4, 5)), ((1, 4), (4, 5)), ((2, 3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((2, 1, 3, 4), (5, 4, 6)),
@@ -122,3 +122,34 @@ def test_inverse(dtype):
     np.testing.assert_allclose(run("inverse", x), np.linalg.inv(x.astype(float)), **close)
     with pytest.raises(RunError, match="singular"):
         run("inverse", np.zeros((2, 2), dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_factors_give_the_matrix(dtype):
+    x = random(2, 5, 5).astype(dtype)
+    square = x @ x.swapaxes(-1, -2) + np.eye(5, dtype=dtype)
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    lower = run("cholesky", square)
+    np.testing.assert_allclose(lower @ lower.swapaxes(-1, -2), square, **close)
+    q, r = run_all("qr", x)
+    np.testing.assert_allclose(q @ r, x, **close)
+    u, s, vt = run_all("svd", x[:, :3])
+    np.testing.assert_allclose((u * s[:, None]) @ vt, x[:, :3], **close)
+    w, v = run_all("eigh", square)
+    np.testing.assert_allclose((v * w[:, None]) @ v.swapaxes(-1, -2), square, **close)
+    w, v = run_all("eig", x)
+    np.testing.assert_allclose(x @ v, v * w[:, None], **close)
+    factors, rows = run_all("lu", x)
+    both = (np.tril(factors, -1) + np.eye(5)) @ np.triu(factors)
+    np.testing.assert_allclose(both, np.take_along_axis(x, rows[..., None], 1), **close)
+    for lower in (True, False):
+        y = run("triangular_solve", square, x, lower=lower)
+        np.testing.assert_allclose((np.tril if lower else np.triu)(square) @ y, x, **close)
+    np.testing.assert_allclose(square @ run("solve", square, x), x, **close)
+
+
+def test_matrices_without_factors():
+    with pytest.raises(RunError, match="not positive definite"):
+        run("cholesky", -np.eye(2))
+    with pytest.raises(RunError, match="singular"):
+        run("solve", np.zeros((2, 2)), np.ones((2, 1)))

@@ -284,3 +284,82 @@ def inverse(x: Array) -> Array:
         return np.linalg.inv(x.astype(wide_dtype(x.dtype), copy=False)).astype(x.dtype)
     except np.linalg.LinAlgError:
         raise RunError("a matrix is singular: it has no inverse", op="inverse") from None
+
+
+# ---- factors -------------------------------------------------------------------------------------------------
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(wide_dtype(x.dtype), copy=False)
+
+
+@function
+def cholesky(x: Array) -> Array:
+    try:
+        return np.linalg.cholesky(_wide(x)).astype(x.dtype, copy=False)
+    except np.linalg.LinAlgError:
+        raise RunError("a matrix is not positive definite: it has no Cholesky factor", op="cholesky") from None
+
+
+@function
+def qr(x: Array, *, complete: bool) -> list[Array]:
+    return [v.astype(x.dtype, copy=False) for v in np.linalg.qr(_wide(x), "complete" if complete else "reduced")]
+
+
+@function
+def svd(x: Array, *, full: bool) -> list[Array]:
+    return [v.astype(x.dtype, copy=False) for v in np.linalg.svd(_wide(x), full_matrices=full)]
+
+
+@function
+def eigh(x: Array) -> list[Array]:
+    return [v.astype(x.dtype, copy=False) for v in np.linalg.eigh(_wide(x))]
+
+
+@function
+def eig(x: Array) -> list[Array]:
+    kind = np.complex128 if x.dtype == np.float64 else np.complex64
+    return [v.astype(kind, copy=False) for v in np.linalg.eig(_wide(x))]
+
+
+@function
+def lu(x: Array) -> list[Array]:
+    """Gauss with partial pivoting, all matrices at once: a step eliminates one column."""
+    found = _wide(x).copy()
+    size = found.shape[-1]
+    flat = found.reshape(-1, size, size)
+    rows = np.tile(np.arange(size, dtype=np.int32), (len(flat), 1))
+    every = np.arange(len(flat))
+    for k in range(size - 1):
+        pivot = k + np.abs(flat[:, k:, k]).argmax(1)
+        for table in (flat, rows):
+            table[every, k], table[every, pivot] = table[every, pivot].copy(), table[every, k].copy()
+        head = flat[:, k, k, None]
+        factor = np.divide(flat[:, k + 1 :, k], head, out=np.zeros_like(flat[:, k + 1 :, k]), where=head != 0)
+        flat[:, k + 1 :, k] = factor
+        flat[:, k + 1 :, k + 1 :] -= factor[:, :, None] * flat[:, k, None, k + 1 :]
+    return [found.astype(x.dtype, copy=False), rows.reshape(x.shape[:-1])]
+
+
+@function
+def solve(a: Array, y: Array) -> Array:
+    try:
+        return np.linalg.solve(_wide(a), _wide(y)).astype(a.dtype, copy=False)
+    except np.linalg.LinAlgError:
+        raise RunError("a matrix is singular: its equations have no one solution", op="solve") from None
+
+
+@function
+def triangular_solve(a: Array, y: Array, *, lower: bool) -> Array:
+    """Row by row, of all matrices at once."""
+    a = _wide(a)
+    if not lower:  # upside down and mirrored, it is a lower one
+        found = triangular_solve(a[..., ::-1, ::-1], y[..., ::-1, :], lower=True)
+        return found[..., ::-1, :]
+    size = a.shape[-1]
+    lead = np.broadcast_shapes(a.shape[:-2], y.shape[:-2])
+    found = np.array(np.broadcast_to(_wide(y), (*lead, *y.shape[-2:])))
+    for i in range(size):
+        found[..., i, :] -= np.matmul(a[..., i, None, :i], found[..., :i, :])[..., 0, :]
+        found[..., i, :] /= a[..., i, i, None]
+    return found.astype(y.dtype, copy=False)

@@ -1,0 +1,50 @@
+"""`keras.ops` functions among the layers of a functional model.
+
+Keras 3 writes them for whatever is computed with tensors between layers, and for masks (`NotEqual`, `Any`, ...).  One
+row an operation in `OPERATIONS`, one file for each of Keras' modules (that of `keras.ops.numpy` in three); `FAMILIES`
+has the module of keras.src.ops where the class is.  `REFUSED` tells why some cannot be in a file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...ir import Builder
+from ..base import Layer, flatten
+from ..model import Operator
+from . import array, core, elementwise, image, linalg, math, nn, reduce  # noqa: F401 - they fill the table
+from .common import FAMILIES, OPERATIONS, evaluated
+from .core import REFUSED
+
+if TYPE_CHECKING:
+    from ..lowering import Scope
+
+
+class Operation(Operator):
+    """A row of OPERATIONS with its config; a node of the functional model, no layer of its own."""
+
+    def __init__(self, operation: str, config: dict[str, Any]) -> None:
+        super().__init__(name=config.get("name"))
+        self.operation = operation
+        own = {k: v for k, v in config.items() if k != "name"}
+        self.config = {k: v for k, v in own.items() if k != "dtype" or isinstance(v, str)}  # a dict is a policy
+
+    @property
+    def class_name(self) -> str:
+        return self.operation
+
+    def lower(self, b: Builder, x: Any, w: Scope) -> Any:
+        given = {k: v for k, v in x["kwargs"].items() if v is not None}
+        try:
+            return evaluated(OPERATIONS[self.operation](b, *x["args"], **{**self.config, **given}))
+        except TypeError as error:
+            raise self.invalid(f"keras.ops.{self.operation} with {self.config}: {error}") from None
+        except AttributeError as error:
+            kinds = ", ".join(type(v).__name__ for v in flatten(x))
+            raise self.invalid(f"keras.ops.{self.operation} on {kinds}: {error}") from None
+
+    def children(self) -> Any:
+        return iter(())
+
+
+__all__ = ["FAMILIES", "OPERATIONS", "REFUSED", "Layer", "Operation"]
