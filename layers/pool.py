@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..errors import ShapeError
 from ..ir import Builder, Var
 from .base import Layer, Mask, from_last, integers, layer, layer_base, to_last
 
@@ -157,3 +158,88 @@ class GlobalAveragePooling3D(_GlobalPooling):
     """The mean of each channel."""
 
     op: ClassVar[str] = "reduce_mean"
+
+
+@layer_base()
+class _AdaptivePooling(Layer):
+    """Windows that cut each axis into `output_size` parts, which may overlap by one place.
+
+    Part i of L places goes from floor(i L / parts) to ceil((i + 1) L / parts): the windows of an axis have at most two
+    sizes.  Axes are pooled one after the other, the mean being that of means.
+    """
+
+    output_size: Any
+    data_format: str | None = None
+    rank: ClassVar[int]
+    op: ClassVar[str]
+
+    def check(self) -> None:
+        self.output_size = integers(self, "output_size", self.rank)
+        if min(self.output_size) < 1:
+            self.refuse("output_size")
+
+    def lower(self, b: Builder, x: Var, w: Scope) -> Var:
+        x = to_last(b, x, self.data_format)
+        for axis, parts in enumerate(self.output_size, 1):
+            x = self._pooled(b, x, axis, parts)
+        return from_last(b, x, self.data_format)
+
+    def _pooled(self, b: Builder, x: Var, axis: int, parts: int) -> Var:
+        """x with `parts` windows along one axis: all windows of each size that occurs, then those that are wanted."""
+        length = x.shape[axis]
+        if not isinstance(length, int):
+            raise ShapeError(f"layer {self.name!r} ({self.class_name}): axis {axis} of its input needs a fixed size")
+        starts = [i * length // parts for i in range(parts)]
+        sizes = [-(-(i + 1) * length // parts) - start for i, start in enumerate(starts)]
+        ones, pool = (1,) * self.rank, getattr(b, self.op)
+        offsets: dict[int, Any] = {}
+        made: list[Var] = []
+        for size in sorted(set(sizes)):
+            offsets[size] = sum(v.shape[axis] for v in made)
+            window = tuple(size if a == axis else 1 for a in range(1, self.rank + 1))
+            made.append(pool(x, window=window, strides=ones, dilations=ones, padding="valid"))
+        places = [offsets[size] + start for size, start in zip(sizes, starts)]
+        every = made[0] if len(made) == 1 else b.concat(*made, axis=axis)
+        return b.gather(every, np.array(places, np.int64), axis=axis)  # type: ignore[no-any-return]
+
+
+@layer
+class AdaptiveAveragePooling1D(_Average, _AdaptivePooling):
+    """The mean of each part."""
+
+    rank: ClassVar[int] = 1
+
+
+@layer
+class AdaptiveAveragePooling2D(_Average, _AdaptivePooling):
+    """The mean of each part."""
+
+    rank: ClassVar[int] = 2
+
+
+@layer
+class AdaptiveAveragePooling3D(_Average, _AdaptivePooling):
+    """The mean of each part."""
+
+    rank: ClassVar[int] = 3
+
+
+@layer
+class AdaptiveMaxPooling1D(_Max, _AdaptivePooling):
+    """The largest element of each part."""
+
+    rank: ClassVar[int] = 1
+
+
+@layer
+class AdaptiveMaxPooling2D(_Max, _AdaptivePooling):
+    """The largest element of each part."""
+
+    rank: ClassVar[int] = 2
+
+
+@layer
+class AdaptiveMaxPooling3D(_Max, _AdaptivePooling):
+    """The largest element of each part."""
+
+    rank: ClassVar[int] = 3

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..ir import Builder, Tensor, Var
+from ..ir import Builder, Tensor, Var, dtype
 from ..ir.ops.shape import BIG
 from ..ir.recurrence import FORMS, NOTHING, Dropped
 from .activation import check_activation, elementwise
-from .base import Config, Function, Layer, Mask, Weight, flatten, layer, layer_base
+from .base import Config, Function, Layer, Mask, Weight, as_dtype, flatten, layer, layer_base
 from .seed import Seeded, dropout
 
 if TYPE_CHECKING:
@@ -28,12 +28,27 @@ class Result(NamedTuple):
 
     sequence: Var
     states: list[Var]
+    shows_state: bool = True  # the outputs are the first state
+
+    def cast(self, b: Builder, dtype: str) -> Result:
+        """The same in another dtype: a layer returns its own, whatever its cells compute in."""
+        states = [as_dtype(b, s, dtype) for s in self.states]
+        return self._replace(sequence=as_dtype(b, self.sequence, dtype), states=states)
 
 
 def stacked(b: Builder, parts: Sequence[Var]) -> Var:
     """The values side by side along a new first axis, one for each direction."""
     rows = [b.unsqueeze(v, axes=(0,)) for v in parts]
     return rows[0] if len(rows) == 1 else b.concat(*rows, axis=0)  # type: ignore[no-any-return]
+
+
+def check_rates(layer: Layer) -> None:
+    """Refuse rates of dropout that are no numbers; those below 0 are 0, above 1 they are 1, as in Keras."""
+    for key in ("dropout", "recurrent_dropout"):
+        rate = getattr(layer, key)
+        if not isinstance(rate, (int, float)):
+            raise layer.invalid(f"{key}={rate!r} is not a number")
+        setattr(layer, key, min(1.0, max(0.0, rate)))
 
 
 @layer_base()
@@ -64,15 +79,15 @@ class Cell(Seeded):
     def check(self) -> None:
         """Refuse activations that are not elementwise; rates below 0 are 0, above 1 they are 1, as in Keras."""
         check_activation(self)
-        for key in ("dropout", "recurrent_dropout"):
-            rate = getattr(self, key)
-            if not isinstance(rate, (int, float)):
-                raise self.invalid(f"{key}={rate!r} is not a number")
-            setattr(self, key, min(1.0, max(0.0, rate)))
+        check_rates(self)
 
     def bias_shape(self) -> tuple[int, ...]:
         """The shape of the bias variable."""
         return (self.units * self.gates,)
+
+    def state_shapes(self, x: Var) -> list[tuple[Any, ...]]:
+        """The shapes of the states for sequences x."""
+        return [(x.shape[0], self.units)] * len(self.state_names)
 
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         columns = self.units * self.gates
@@ -84,6 +99,16 @@ class Cell(Seeded):
             yield self.weight("bias", self.bias_shape(), adjust=self.adjust_bias)
 
     adjust_bias: ClassVar[Any] = None
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of an output without the batch."""
+        return (self.units,)
+
+    @staticmethod
+    def seen(dims: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The shape for which the cell declares its weights: that of the sequence."""
+        return dims
 
     def settings(self) -> tuple[Any, ...]:
         """What has to be equal for two cells to be the two directions of one op."""
@@ -231,7 +256,7 @@ class Recurrent(Layer):
     supports_masking: ClassVar[bool] = True
     needs_float: ClassVar[bool] = True
 
-    def stack(self, x: Var, w: Scope) -> list[tuple[Cell, Scope]]:
+    def stack(self, x: Var, w: Scope) -> list[tuple[Any, Scope]]:
         """The cells from the bottom to the top, each with its weights."""
         raise NotImplementedError
 
@@ -274,10 +299,11 @@ class Run(NamedTuple):
         The last step of the sequence is the last h, except where the last steps are masked and zeroed, or all
         steps are masked and the initial state is not zero.
         """
-        recurrent, (sequence, states) = self.layers[direction][0], self.results[-1]
+        recurrent, (sequence, states, shows_state) = self.layers[direction][0], self.results[-1]
         if recurrent.return_sequences:
             return _direction(b, sequence, 2, direction)
-        if masked and (initial or recurrent.stateful or recurrent.zero_output_for_mask):
+        differs = masked and (initial or recurrent.stateful or recurrent.zero_output_for_mask)
+        if differs or not shows_state:
             step = 0 if self.backwards[direction] else -1
             end = 1 if step == 0 else BIG
             last = b.squeeze(b.slice(sequence, starts=(step,), ends=(end,), axes=(1,)), axes=(1,))
@@ -294,7 +320,7 @@ class Run(NamedTuple):
 
     def concatenated(self, b: Builder, initial: bool, masked: bool) -> Var | None:
         """The outputs of both directions side by side, where they stand so already; None where not."""
-        recurrent, (sequence, states) = self.layers[0][0], self.results[-1]
+        recurrent, (sequence, states, _) = self.layers[0][0], self.results[-1]
         if not recurrent.return_sequences and masked and (initial or recurrent.stateful):
             return None
         x = sequence if recurrent.return_sequences else states[0]
@@ -320,6 +346,7 @@ def run(b: Builder, x: Var, layers: list[tuple[Recurrent, Scope]], initial: list
     """
     first = layers[0][0]
     backwards = [recurrent.go_backwards for recurrent, _ in layers]
+    x = as_dtype(b, x, first.compute_dtype)
     direction = "bidirectional" if len(layers) == 2 else "reverse" if backwards[0] else "forward"
     stacks = [recurrent.stack(x, w) for recurrent, w in layers]
     names = [_state_names(recurrent, w, stack) for (recurrent, w), stack in zip(layers, stacks)]
@@ -328,11 +355,11 @@ def run(b: Builder, x: Var, layers: list[tuple[Recurrent, Scope]], initial: list
     attrs = {"direction": direction, "zero_masked": first.zero_output_for_mask}
     for level, cells in enumerate(zip(*stacks)):
         cell, ws = cells[0][0], [w for _, w in cells]
-        result = cell.run(b, x, ws, mask, current[level], **attrs)
+        result = cell.run(b, as_dtype(b, x, cell.compute_dtype), ws, mask, current[level], **attrs)
         results.append(result)
         if level + 1 < len(stacks[0]):  # only single directions have stacks
             x = _direction(b, result.sequence, 2, 0)
-    outcome = Run(layers, results, backwards)
+    outcome = Run(layers, [result.cast(b, first.compute_dtype) for result in results], backwards)
     for i, ((recurrent, w), own) in enumerate(zip(layers, names)):
         if recurrent.stateful:
             for name, value in zip(own, outcome.last_states(b, i)):
@@ -340,14 +367,14 @@ def run(b: Builder, x: Var, layers: list[tuple[Recurrent, Scope]], initial: list
     return outcome
 
 
-def _state_names(recurrent: Recurrent, w: Scope, stack: list[tuple[Cell, Scope]]) -> list[str]:
+def _state_names(recurrent: Recurrent, w: Scope, stack: list[tuple[Any, Scope]]) -> list[str]:
     """Names of a layer's states: `lstm.h`, `lstm.c`; in a stack with the number of the cell: `rnn.0.h`."""
     prefixes = [f"{w.path}.{i}" if len(stack) > 1 else w.path for i in range(len(stack))]
     return [f"{prefix}.{s}" for prefix, (cell, _) in zip(prefixes, stack) for s in cell.state_names]
 
 
 def _initial_states(
-    b: Builder, x: Var, layers: list[tuple[Recurrent, Scope]], stacks: list[list[tuple[Cell, Scope]]],
+    b: Builder, x: Var, layers: list[tuple[Recurrent, Scope]], stacks: list[list[tuple[Any, Scope]]],
     names: list[list[str]], initial: list[Var] | None,
 ) -> list[list[Var] | None]:  # fmt: skip
     """For each level of the stacks its initial states, (N, D, H) each; None where they are zeros."""
@@ -355,9 +382,11 @@ def _initial_states(
     if stateful:
         _require_state(x, layers)
         kept = [
-            w.lowering.state(name, (x.shape[0], cell.units), cell.compute_dtype)
+            w.lowering.state(name, shape, dtype_name)
             for (_, w), stack, own in zip(layers, stacks, names)
-            for name, cell in zip(own, [c for c, _ in stack for _ in c.state_names])
+            for name, (shape, dtype_name) in zip(
+                own, [(shape, cell.compute_dtype) for cell, _ in stack for shape in cell.state_shapes(x)]
+            )
         ]
         initial = kept if initial is None else initial
     if initial is None:
@@ -371,7 +400,7 @@ def _initial_states(
     for cell, _ in stacks[0]:
         states = []
         for k in range(len(cell.state_names)):
-            each = [b.unsqueeze(b.cast_like(half[place + k], x), axes=(1,)) for half in halves]
+            each = [b.unsqueeze(as_dtype(b, half[place + k], cell.compute_dtype), axes=(1,)) for half in halves]
             states.append(each[0] if len(each) == 1 else b.concat(*each, axis=1))
         found.append(states)
         place += len(cell.state_names)
@@ -391,8 +420,8 @@ class _OneCell(Recurrent):
 
     store_path: ClassVar[str] = "cell"
 
-    def stack(self, x: Var, w: Scope) -> list[tuple[Cell, Scope]]:
-        return [(self, w)]  # type: ignore[list-item]
+    def stack(self, x: Var, w: Scope) -> list[tuple[Any, Scope]]:
+        return [(self, w)]
 
 
 @layer
@@ -412,7 +441,12 @@ class GRU(_OneCell, GRUCell):
 
 @layer
 class RNN(Recurrent):
-    """A recurrent layer of a given cell, or of a list of cells."""
+    """A recurrent layer of a given cell, or of a list of cells.
+
+    A cell of the user's own is a layer with a `state_size` (the number of units, or a shape without the batch; a list
+    of them, one for each state) whose `lower(b, x, w, states)` gives the output of a step and a list of the new states.
+    If it has a method `get_initial_state(b, batch_size)`, that gives the first states, else they are zeros.
+    """
 
     cell: Layer | list[Layer]
 
@@ -420,13 +454,14 @@ class RNN(Recurrent):
         if isinstance(self.cell, (list, tuple)):
             self.cell = StackedRNNCells(cells=list(self.cell))
         for cell in self._cells():
-            if not isinstance(cell, Cell):
-                self.refuse("cell", hint="cells: SimpleRNNCell, LSTMCell, GRUCell, StackedRNNCells")
+            if not isinstance(cell, Cell) and not hasattr(cell, "state_size"):
+                known = "SimpleRNNCell, LSTMCell, GRUCell, StackedRNNCells"
+                self.refuse("cell", hint=f"{known}, or a layer class with a state_size and lower(b, x, w, states)")
 
     def _cells(self) -> list[Any]:
         return self.cell.cells if isinstance(self.cell, StackedRNNCells) else [self.cell]
 
-    def stack(self, x: Var, w: Scope) -> list[tuple[Cell, Scope]]:
+    def stack(self, x: Var, w: Scope) -> list[tuple[Any, Scope]]:
         from .lowering import Activity
 
         found, features = [], x.tensor
@@ -434,6 +469,65 @@ class RNN(Recurrent):
             name = f"cell_{i}" if len(self._cells()) > 1 else "cell"
             if cell.activity is not None:
                 w.lowering.activities.append(Activity(cell, None))
-            found.append((cell, w.child(cell, features, name=name)))
-            features = features.with_(shape=(*features.dims[:-1], cell.units))
+            stepped = cell if isinstance(cell, Cell) else Stepped(cell)
+            found.append((stepped, w.child(cell, features.with_(shape=stepped.seen(features.dims)), name=name)))
+            features = features.with_(shape=(*features.dims[:2], *stepped.output_shape))
         return found
+
+
+class Stepped:
+    """A cell of the user's own, run step by step; see `RNN`."""
+
+    def __init__(self, cell: Any) -> None:
+        self.cell = cell
+        sizes = cell.state_size
+        sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
+        self.shapes = [(s,) if isinstance(s, int) else tuple(s) for s in sizes]
+        self.state_names = tuple(f"state{i}" for i in range(len(self.shapes)))
+
+    @property
+    def compute_dtype(self) -> str:
+        return self.cell.compute_dtype  # type: ignore[no-any-return]
+
+    @property
+    def output_shape(self) -> tuple[Any, ...]:
+        """The shape of an output without the batch: by the attribute `output_size`, else that of the first state."""
+        size = getattr(self.cell, "output_size", None)
+        return self.shapes[0] if size is None else (size,) if isinstance(size, int) else tuple(size)
+
+    @staticmethod
+    def seen(dims: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The shape for which the cell declares its weights: that of one step."""
+        return (dims[0], *dims[2:])
+
+    def state_shapes(self, x: Var) -> list[tuple[Any, ...]]:
+        return [(x.shape[0], *shape) for shape in self.shapes]
+
+    def run(
+        self, b: Builder, x: Var, ws: Sequence[Scope], mask: Mask, states: list[Var] | None, *, direction: str,
+        zero_masked: bool,
+    ) -> Result:  # fmt: skip
+        """The recurrence over x in one direction; states have an axis of one direction after the batch."""
+        from .lowering import Scope
+        from .scanned import Body, scanned
+
+        (w,) = ws
+        if states is not None:
+            first = [b.squeeze(v, axes=(1,)) for v in states]
+        elif hasattr(self.cell, "get_initial_state"):
+            first = flatten(self.cell.get_initial_state(b, x.shape[0]))
+        else:
+            nothing = b.constant(0, dtype=dtype(self.compute_dtype).numpy)
+            first = [b.expand(nothing, shape=shape) for shape in self.state_shapes(x)]
+        if len(first) != len(self.shapes):
+            raise self.cell.invalid(f"{len(first)} initial states for a state_size of {len(self.shapes)}")
+
+        def step(body: Body, slices: list[Var], states: list[Var]) -> tuple[Var, list[Var]]:
+            inside = Scope(body, self.cell, w.path, w.training, w.trainable)
+            made = self.cell.lower(body.b, slices[0], inside, states)
+            if not isinstance(made, tuple) or len(made) != 2 or len(flatten(made[1])) != len(states):
+                raise self.cell.invalid(f"lower() has to give the output and a list of {len(states)} states")
+            return made[0], flatten(made[1])
+
+        sequence, last = scanned(w, step, [x], mask, first, direction == "reverse", zero_masked)
+        return Result(b.unsqueeze(sequence, axes=(2,)), [b.unsqueeze(v, axes=(1,)) for v in last], shows_state=False)

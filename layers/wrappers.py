@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from ..ir import Builder, Var
-from .base import Layer, layer, map_structure
+from .base import Layer, as_dtype, flatten, layer, map_structure
 from .recurrent import Cell, Recurrent, flipped, inputs_and_states, run
 
 if TYPE_CHECKING:
@@ -38,8 +40,10 @@ class Bidirectional(Layer):
         """Complete the pair as Keras does: names, direction, zeros for masked steps of sequences."""
         if self.merge_mode is not None and self.merge_mode not in MERGES:
             self.refuse("merge_mode")
-        if not isinstance(self.layer, Recurrent) or not isinstance(self.backward_layer, (Recurrent, type(None))):
-            self.refuse("layer", hint="wrap SimpleRNN, LSTM, GRU or RNN")
+        needed = ("go_backwards", "return_sequences", "return_state", "stateful")
+        for each in (self.layer, self.backward_layer):
+            if each is not None and not all(hasattr(each, key) for key in needed):
+                self.refuse("layer", hint=f"wrap a recurrent layer: one with {', '.join(needed)}")
         forward: Any = self.layer
         given = self.backward_layer is not None
         backward: Any = self.backward_layer if given else copy.deepcopy(forward)
@@ -53,7 +57,8 @@ class Bidirectional(Layer):
             if getattr(forward, key) != getattr(backward, key):
                 raise self.invalid(f"forward and backward layer differ in {key}")
         for each in (forward, backward):
-            each.zero_output_for_mask = each.return_sequences
+            if getattr(each, "zero_output_for_mask", None) is not None:
+                each.zero_output_for_mask = each.return_sequences
         self.backward_layer = backward
 
     def children(self) -> Any:
@@ -64,6 +69,8 @@ class Bidirectional(Layer):
         x, initial = inputs_and_states(x, initial_state)
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         pair: list[Any] = [self.layer, self.backward_layer]
+        if not all(isinstance(each, Recurrent) for each in pair):
+            return self._called(b, x, w, pair, initial, mask)
         scopes = [w.child(each, x.tensor) for each in pair]
         layers = list(zip(pair, scopes))
         has_initial, masked = initial is not None, mask is not None
@@ -77,7 +84,10 @@ class Bidirectional(Layer):
             parts = [None, None] if initial is None else [initial[:half], initial[half:]]
             outcomes = [(run(b, x, [each], part, mask), 0) for each, part in zip(layers, parts)]
         if output is None:
-            output = self._merged(b, [each.output(b, d, has_initial, masked) for each, d in outcomes])
+            ys = [as_dtype(b, each.output(b, d, has_initial, masked), self.compute_dtype) for each, d in outcomes]
+            output = self._merged(b, ys)
+        else:
+            output = as_dtype(b, output, self.compute_dtype)
         outputs = output if isinstance(output, list) else [output]
         from .lowering import Activity
 
@@ -88,6 +98,25 @@ class Bidirectional(Layer):
         if self.layer.return_state:  # type: ignore[attr-defined]
             return [*outputs, *(s for each, d in outcomes for s in each.last_states(b, d))]
         return output
+
+    def _called(self, b: Builder, x: Var, w: Scope, pair: list[Any], initial: list[Var] | None, mask: Any) -> Any:
+        """Of layers of the user's own: each is called, and what the second one gives of all steps is turned around."""
+        from .lowering import Value, parameters_of
+
+        half = 0 if initial is None else len(initial) // 2
+        ys, states = [], []
+        for each, part in zip(pair, (None, None) if initial is None else (initial[:half], initial[half:])):
+            more: dict[str, Any] = {} if part is None else {"initial_state": [Value(v) for v in part]}
+            if "mask" in parameters_of(type(each)) and mask is not None:
+                more["mask"] = Value(mask)
+            y, *last = (v.var for v in flatten(w.call(each, Value(x), **more)))
+            ys.append(as_dtype(b, y, self.compute_dtype))
+            states += last
+        ys[1] = flipped(b, ys[1]) if pair[0].return_sequences else ys[1]
+        merged = ys if self.merge_mode is None else MERGES[self.merge_mode](b, *ys)
+        if not pair[0].return_state:
+            return merged
+        return [*(merged if isinstance(merged, list) else [merged]), *states]
 
     def _merged(self, b: Builder, ys: list[Var]) -> Var | list[Var]:
         if self.layer.return_sequences and self.layer.go_backwards:  # type: ignore[attr-defined]
@@ -117,6 +146,7 @@ class Bidirectional(Layer):
 class TimeDistributed(Layer):
     """A layer applied to each step of x (N, T, ...): the steps are put into the batch, which the layer cannot tell.
 
+    It could where it looks at the whole batch, in training: then it is called step by step, with the mask of the step.
     As in Keras, the activity regulariser of the layer itself does not count; those of the layers of a model do, with
     each step as an output of its own.
     """
@@ -127,6 +157,8 @@ class TimeDistributed(Layer):
     def lower(self, b: Builder, x: Var, w: Scope, mask: Any = None) -> Any:
         from .lowering import Activity, Value
 
+        if w.training and _couples(self.layer):
+            return self._step_by_step(b, x, w, mask)
         n, t, *rest = x.shape
         inner = mask is not None and len(mask.shape) > 2  # the mask says something about what is inside of a step
         step_mask = b.reshape(mask, shape=(n * t, *mask.shape[2:])) if inner else None
@@ -141,3 +173,20 @@ class TimeDistributed(Layer):
             if a.layer is not self.layer
         ]
         return map_structure(lambda v: b.reshape(v.var, shape=(n, t, *v.var.shape[1:])), y)
+
+    def _step_by_step(self, b: Builder, x: Var, w: Scope, mask: Any) -> Any:
+        from .lowering import Value
+
+        if not isinstance(x.shape[1], int):
+            raise self.invalid(f"to train {self.layer.name!r}, the number of steps has to be fixed")
+        steps = [
+            w.call(self.layer, Value(*(v and b.gather(v, np.int64(i), axis=1) for v in (x, mask))))
+            for i in range(x.shape[1])
+        ]
+        return b.concat(*(b.unsqueeze(y.var, axes=(1,)) for y in steps), axis=1)
+
+
+def _couples(layer: Layer) -> bool:
+    """Whether anything in a layer looks at the whole batch, in training."""
+    children = (each for _, found in layer.children() for each in ([found] if isinstance(found, Layer) else found))
+    return layer.couples_samples or any(map(_couples, children))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 
+from ..errors import RunError
 from ..ir.builder import Builder
 from ..ir.graph import Graph, Var
 from ..ir.op import Op
@@ -31,6 +32,22 @@ class Source:
     type: Tensor
     literal: bool = False
     used: bool = False  # an expression reads it
+
+
+class Awaited(Source):
+    """Elements that are not there yet: of a type that may have symbolic dimensions, to be recorded with alone."""
+
+    __slots__ = ()
+
+    def __init__(self, kind: Tensor) -> None:
+        self.type, self.literal, self.used = kind, False, True
+
+    @property
+    def array(self) -> Any:  # type: ignore[override]
+        raise RunError(
+            f"the elements of this Value ({self.type}) come when the model runs; here they cannot be looked at",
+            hint="use operators, methods and functions of tenun.Value, whatever the elements",
+        )
 
 
 @dataclass(eq=False, slots=True)
@@ -165,7 +182,18 @@ class Trace:
 
 def built(structure: Structure, names: Sequence[str] | None = None) -> tuple[Builder, list[tuple[Var, ...]]]:
     """A structure as a graph without outputs, and the results of each entry."""
-    b, made = Builder(Graph("value")), list[tuple[Var, ...]]()
+    b = Builder(Graph("value"))
+
+    def new_input(place: int, kind: Tensor) -> Var:
+        return b.input(names[place] if names else f"x{place}", kind)
+
+    return b, emitted(b, structure, new_input)
+
+
+def emitted(b: Builder, structure: Structure, given: Callable[[int, Tensor], Var]) -> list[tuple[Var, ...]]:
+    """The results of each entry of a structure, as nodes of a graph; given(place, type): its inputs there."""
+    made: list[tuple[Var, ...]] = []
+    place = 0
     for entry in structure:
         if isinstance(entry, Step):
             operands = [o and made[o[0]][o[1]] for o in entry.operands]
@@ -174,9 +202,9 @@ def built(structure: Structure, names: Sequence[str] | None = None) -> tuple[Bui
             array = np.frombuffer(entry.elements, entry.type.dtype.numpy).reshape(entry.type.static)
             made.append((b.constant(array),))
         else:
-            place = len(b.graph.inputs)
-            made.append((b.input(names[place] if names else f"x{place}", entry),))
-    return b, made
+            made.append((given(place, entry),))
+            place += 1
+    return made
 
 
 def distinct(names: Sequence[str]) -> list[str]:

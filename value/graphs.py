@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import RunError, UnsupportedError
+from ..ir.builder import Builder
 from ..ir.graph import Graph, Var
 from ..ir.rebuild import rebuild
 from ..ir.types import Tensor
-from .expressions import Operand
+from .expressions import Awaited, Operand, Source, Trace, emitted, for_graphs
 from .programs import gradient_graph
-from .tensor import Value, called, in_dtype, leaf
+from .tensor import Value, called, in_dtype, leaf, value_of
 
 
 def grad(output: Value, wrt: Sequence[Value], gradient: Any = None) -> list[Value]:
@@ -39,6 +40,48 @@ def apply(graph: Graph, *inputs: Any) -> list[Value]:
     given = [in_dtype(x, v.tensor.dtype) for x, v in zip(inputs, graph.inputs)]
     special = rebuild(graph, {v.name: x.type for x, v in zip(given, graph.inputs)})
     return _replayed(special, [x._operand() for x in given])
+
+
+def recorded(b: Builder, function: Callable[..., Any], x: Any, **more: Any) -> Any:
+    """What a function of Values makes of x, as Vars of the graph that b builds.
+
+    x and what is given by name are Vars, or lists and dicts of them and of anything else; so is the result.
+    """
+    known: dict[int, Var] = {}
+
+    def value(leaf: Any) -> Any:
+        if not isinstance(leaf, Var):
+            return leaf
+        made = Value._made(Awaited(leaf.tensor), 0, leaf.tensor, False)
+        known[id(made._node)] = leaf
+        return made
+
+    result = function(_mapped(value, x), **{k: _mapped(value, v) for k, v in more.items()})
+    return _mapped(lambda leaf: _emitted(b, value_of(leaf), known), result)
+
+
+def _emitted(b: Builder, value: Value, known: dict[int, Var]) -> Var:
+    """A Value as a node of the graph; its leaves are known, or constants."""
+    root = value._operand()
+    trace = Trace(for_graphs).follow(root)
+
+    def given(place: int, kind: Tensor) -> Var:
+        node = trace.fed[place].node
+        assert isinstance(node, Source)
+        return known[id(node)] if id(node) in known else b.constant(node.array)
+
+    made = emitted(b, trace.structure, given)
+    index, result = trace.ref(root)
+    return made[index][result]
+
+
+def _mapped(function: Callable[[Any], Any], x: Any) -> Any:
+    """Nested lists, tuples and dicts with every leaf changed."""
+    if isinstance(x, dict):
+        return {k: _mapped(function, v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)):
+        return type(x)(_mapped(function, v) for v in x)
+    return function(x)
 
 
 def _replayed(graph: Graph, operands: Sequence[Operand]) -> list[Value]:

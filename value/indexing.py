@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
+from ..ir.ops.shape import BIG
 from .expressions import Array
 
 Applied = tuple[str, tuple[Array, ...], dict[str, Any]]  # an op, its operands behind the first, its attributes
@@ -32,6 +33,36 @@ def steps(key: Any, shape: tuple[int, ...]) -> Iterator[Applied]:
     left = iter(sizes)
     kept = [(1 if e is None else next(left), e) for e in entries]
     yield from _reshaped(sizes, tuple(size for size, e in kept if not isinstance(e, int)))
+
+
+def steps_of_unknown(key: tuple[Any, ...], rank: int) -> Iterator[Applied]:
+    """The same for a tensor of a rank whose sizes are not all known: ints, slices, None and `...`."""
+    found = [_entry(k) for k in key]
+    used = sum(e is not None and e is not ... for e in found)
+    if any(isinstance(e, np.ndarray) for e in found) or sum(e is ... for e in found) > 1 or used > rank:
+        raise ShapeError(f"index {key} does not fit {rank} axes of sizes not known", hint="ints, slices, None, ...")
+    place = next((i for i, e in enumerate(found) if e is ...), len(found))
+    found[place : place + 1] = [slice(None)] * (rank - used)
+    axes = [e for e in found if e is not None]
+    cuts = {i: _cut(e) for i, e in enumerate(axes) if e != slice(None)}
+    if cuts:
+        starts, ends, strides = zip(*cuts.values())
+        yield "slice", (), {"starts": starts, "ends": ends, "axes": tuple(cuts), "steps": strides}
+    single = tuple(i for i, e in enumerate(axes) if isinstance(e, int))
+    if single:
+        yield "squeeze", (), {"axes": single}
+    new = tuple(i for i, e in enumerate(e for e in found if not isinstance(e, int)) if e is None)
+    if new:
+        yield "unsqueeze", (), {"axes": new}
+
+
+def _cut(e: int | slice) -> tuple[int, int, int]:
+    """Start, end and step of an entry, as the op `slice` has them."""
+    if isinstance(e, int):
+        return e, (e + 1) or BIG, 1
+    step = 1 if e.step is None else e.step
+    start = (0 if step > 0 else BIG) if e.start is None else e.start
+    return start, (BIG if step > 0 else -BIG) if e.stop is None else e.stop, step
 
 
 def _reshaped(shape: Sequence[int], wanted: Sequence[int]) -> Iterator[Applied]:

@@ -11,12 +11,13 @@ import numpy as np
 from ..errors import RunError, ShapeError
 from ..ir import types
 from ..ir.attributes import Attribute
+from ..ir.dims import product
 from ..ir.graph import Graph
 from ..ir.op import OPS, Op, lookup
 from ..ir.types import DType, Tensor, boolean, f32, i64, type_of
 from ..passes.autodiff.rules import NOT_DIFFERENTIABLE
 from .expressions import Array, Call, Operand, Source, Trace, built, for_gradients, for_graphs, for_values
-from .indexing import steps
+from .indexing import steps, steps_of_unknown
 from .programs import checked, gradient_graph, gradient_program, value_program
 
 NUMBERS = (bool, int, float)
@@ -324,6 +325,10 @@ class Value:
         """
         keys = key if isinstance(key, tuple) else (key,)
         found = self
+        if not self.type.is_static:
+            for op, _, attrs in steps_of_unknown(keys, self.ndim):
+                found = record(op, found, **attrs)
+            return found
         for op, operands, attrs in steps(tuple(k._read() if isinstance(k, Value) else k for k in keys), self.shape):
             found = record(op, found, *map(leaf, operands), **attrs)
         return found
@@ -332,7 +337,8 @@ class Value:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.type.static
+        """The sizes of the axes; within a function that a model records, symbols for those that are not known."""
+        return self.type.dims  # type: ignore[return-value]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -501,7 +507,7 @@ class Value:
 
     def flatten(self, start: int = 0) -> Value:
         """The axes from `start` on as one: `flatten(1)` keeps a batch axis."""
-        return self.reshape(*self.shape[:start], int(np.prod(self.shape[start:], dtype=np.int64)))
+        return self.reshape(*self.shape[:start], product(self.shape[start:]))
 
     def squeeze(self, axis: int | Sequence[int] | None = None) -> Value:
         """Without the given axes, which have size 1; None: without all such axes."""

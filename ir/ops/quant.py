@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import dims
 from ..attributes import DType
-from ..op import axis_of, op, require, require_dim, shape_text
+from ..op import axis_of, op, require, require_dim, same_dtype, shape_text
 from ..types import Tensor
 
 
@@ -67,3 +67,24 @@ def dequantize(
     _check_parameter(scale, x, axis, block_size, "scale")
     _check_parameter(zero_point, x, axis, block_size, "zero_point")
     return Tensor(to, x.shape)
+
+
+@op()
+def straight_through(x: Tensor, via: Tensor) -> Tensor:
+    """x, of which the gradient is that of `via`, of the same type: the straight-through estimator.
+
+    For what has no derivative of its own, such as rounded numbers (Bengio et al. 2013).
+    """
+    same_dtype(x, via)
+    for given, size in zip(via.dims, x.dims):
+        require_dim(given, size, "a dimension of via")
+    require(via.rank == x.rank, f"via has rank {via.rank}, expected {x.rank}")
+    return Tensor(x.dtype, x.shape)
+
+
+@op()
+def round_gradient(x: Tensor, scale: Tensor, *, to: DType) -> Tensor:
+    """x, of which the gradient g is rounded: g / scale as a small float of the dtype `to`, saturated, times scale."""
+    require(scale.dims == (), f"scale is {scale}, expected a number")
+    require(to.is_float, f"gradients are floats, {to} is none")
+    return Tensor(x.dtype, x.shape)

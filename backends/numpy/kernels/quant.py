@@ -92,3 +92,15 @@ def dequantize(
     factor = converted(_along(scale, x, axis, block_size, steps, scratch), wide, steps, scratch)
     steps.append(partial(np.multiply, numbers, factor, numbers))
     return steps if numbers is out else [*steps, partial(np.copyto, out, numbers, casting="unsafe")]
+
+
+@kernel
+def straight_through(x: Array, via: Array, *, out: Array, scratch: Scratch) -> Step:
+    """A copy of x."""
+    return partial(np.copyto, out, x)
+
+
+@kernel
+def round_gradient(x: Array, scale: Array, *, to: DType, out: Array, scratch: Scratch) -> Step:
+    """A copy of x."""
+    return partial(np.copyto, out, x)

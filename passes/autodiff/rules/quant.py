@@ -6,7 +6,7 @@ from ....ir.builder import Builder
 from ....ir.graph import Var
 from ....ir.types import DType, f32, f64
 from ..emit import dim, numbered
-from . import form
+from . import form, rule
 
 
 @form
@@ -32,3 +32,19 @@ def _along(b: Builder, parameter: Var, x: Var, axis: int, block_size: int) -> Va
         behind = tuple(range(1, len(x.shape) - a))
         return b.unsqueeze(parameter, axes=behind) if behind else parameter  # type: ignore[no-any-return]
     return b.gather(parameter, b.floor_div(numbered(b, dim(b, x, a)), block_size), axis=a)  # type: ignore[no-any-return]
+
+
+@rule
+def straight_through(b: Builder, x: Var, via: Var, g: Var) -> tuple[Var | None, Var]:
+    return None, g
+
+
+@rule
+def round_gradient(b: Builder, x: Var, scale: Var, g: Var, *, to: DType) -> tuple[Var, None]:
+    """g as the small floats have it."""
+    import ml_dtypes
+
+    high = float(ml_dtypes.finfo(to.numpy).max)  # type: ignore[no-untyped-call]
+    scale = b.cast_like(scale, g)
+    small = b.cast(b.clip(b.div(g, scale), low=-high, high=high), to=to)
+    return b.mul(b.cast_like(small, g), scale), None
