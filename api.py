@@ -6,21 +6,36 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .backends.base import backend as backend_of
 from .errors import LoadError, UnsupportedError
 from .executable import Executable, Options, random_inputs
 from .ir.graph import Graph
+from .passes.manager import Context
+from .passes.manager import optimize as optimized
 
 if TYPE_CHECKING:
     from .training.model import Model
 
 
-def load(model: Any, *, custom_objects: Mapping[str, Any] | None = None) -> Graph:
+def load(
+    model: Any, *, weights: Any = None, custom_objects: Mapping[str, Any] | None = None,
+    custom_ops: Mapping[tuple[str, str], Callable[..., Any]] | None = None,
+) -> Graph:  # fmt: skip
     """Parse a model into a graph.
 
     model: a path (`.keras .h5 .onnx .tenun`; the content decides, not the suffix), `bytes` of such a file, a live
     Keras model (any backend), an `onnx.ModelProto`, a `tenun.Model` or a `Graph`.  `custom_objects` gives meanings to
-    layer classes that tenun does not know.  Raises LoadError, UnsupportedError, GraphError or ShapeError, naming file
-    and layer.
+    layer classes that tenun does not know.
+
+    weights: a file of weights (path or bytes: `.weights.h5`, `.weights.json` with its shards, `.h5` of any Keras, a
+    whole model), for a model that is an architecture alone, the text of Keras' `model.to_json()`, or in place of the
+    weights that it has: `tenun.load("model.json", weights="model.weights.h5")`.
+
+    custom_ops: functions in the place of operators of an ONNX model, by domain and name:
+    `{("my.domain", "Scaled"): lambda x, alpha=1.0: x * alpha}`; see `tenun.frontends.onnx.custom`.
+
+    A live Keras model that only its code describes (a subclassed one) is exported to ONNX by Keras, and read from
+    there; a warning says so.  Raises LoadError, UnsupportedError, GraphError or ShapeError, naming file and layer.
     """
     from .frontends import reader_for
 
@@ -30,7 +45,7 @@ def load(model: Any, *, custom_objects: Mapping[str, Any] | None = None) -> Grap
         return model.graph
     if hasattr(model, "definition"):  # a tenun.Model, which nobody has to import for this
         return model.graph()  # type: ignore[no-any-return]
-    return reader_for(model)(model, custom_objects or {})
+    return reader_for(model)(model, custom_objects or {}, weights, custom_ops or {})
 
 
 def parse(text: str, weights: Mapping[str, Any] | None = None) -> Graph:
@@ -48,7 +63,9 @@ def compile(
     threads: int | None = None,
     exact: bool = False,
     tune: bool = False,
+    weights: Any = None,
     custom_objects: Mapping[str, Any] | None = None,
+    custom_ops: Mapping[tuple[str, str], Callable[..., Any]] | None = None,
     verify: bool = False,
     keep_text: bool = False,
     observe: Callable[[str, Graph], None] | None = None,
@@ -58,11 +75,11 @@ def compile(
     `pipeline`: a name or a list of passes; `threads`: how many to use (default: the environment variable
     TENUN_THREADS, or the cores at hand); `exact`: no algorithm that rounds more than sums of products do (Winograd's
     convolution does: 2e-5 of the results' standard deviation at most); `tune`: algorithms are timed on this machine
-    when shapes are met for the first time, and what was found is kept in the user's cache folder; `verify` checks the
-    graph after every pass; `keep_text` keeps its text after every pass in `Executable.records`; `observe(name, graph)`
-    is called after every pass.
+    when shapes are met for the first time, and what was found is kept in the user's cache folder; `weights`,
+    `custom_objects` and `custom_ops`: as in `load`; `verify` checks the graph after every pass; `keep_text` keeps its
+    text after every pass in `Executable.records`; `observe(name, graph)` is called after every pass.
     """
-    graph = load(model, custom_objects=custom_objects)
+    graph = load(model, weights=weights, custom_objects=custom_objects, custom_ops=custom_ops)
     return Executable(
         graph,
         backend_name=backend,
@@ -107,15 +124,17 @@ def grad(graph: Graph, outputs: Sequence[str] | None = None, wrt: Sequence[str] 
     return gradient_graph(graph, outputs, wrt)
 
 
-def load_model(source: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Model:
+def load_model(
+    source: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, weights: Any = None
+) -> Model:
     """A model to train further: from a `.keras` or `.h5` file (path or bytes), or a live Keras model.
 
-    With `compile`, it is compiled with what the file says (optimiser, loss, metrics), and its optimiser goes on where
-    it stood.  Raises LoadError or UnsupportedError, naming file and layer.
+    weights: as in `load`.  With `compile`, it is compiled with what the file says (optimiser, loss, metrics), and its
+    optimiser goes on where it stood.  Raises LoadError or UnsupportedError, naming file and layer.
     """
     from .training.saving import load_model as load
 
-    return load(source, custom_objects, compile)
+    return load(source, custom_objects, compile, weights)
 
 
 def fit(keras_model: Any, *args: Any, **keywords: Any) -> Any:
@@ -138,23 +157,31 @@ def check_gradients(model: Any, x: Any, y: Any = None, **options: Any) -> Any:
     return check(model, x, y, **options)
 
 
-def save(obj: Graph | Executable | Model, path: str | Path) -> None:
+def save(
+    obj: Graph | Executable | Model, path: str | Path, *, opset: int | None = None, optimize: bool = False,
+    external_data: bool | None = None,
+) -> None:  # fmt: skip
     """Write a graph or a model, whole or not at all; the suffix chooses the format.
 
-    `.tenun` takes anything, `.keras` a `tenun.Model`.
+    `.tenun` and `.onnx` take anything, `.keras` and `.h5` a `tenun.Model`.  For `.onnx`: `opset` is the version of the
+    operators (13 to the newest; 17 by default), `external_data` puts the weights into a file beside it (by default
+    where one file cannot hold them).  `optimize`: the graph is simplified first, as it is before it runs, up to what
+    serves one machine only.  Raises UnsupportedError, naming node and op, for what the format does not have.
     """
-    from .frontends.tenun import write
+    from .frontends import writer_for
 
-    suffix = Path(path).suffix
     if not Path(path).resolve().parent.is_dir():
         raise LoadError("the folder does not exist", file=str(path))
     graph: Any = obj.graph if isinstance(obj, Executable) else obj
     if hasattr(graph, "definition"):
-        graph.save(path)
-        return
+        if Path(path).suffix in (".keras", ".h5"):
+            graph.save(path)
+            return
+        graph = graph.graph()
     if not isinstance(graph, Graph):
         raise UnsupportedError(f"cannot save a {type(obj).__name__}", hint="save a Graph, an Executable or a Model")
-    if suffix != ".tenun":
-        hint = "use the suffix .tenun" + (", or save a tenun.Model" if suffix == ".keras" else "")
-        raise UnsupportedError(f"cannot write {suffix!r} files of a graph", file=str(path), hint=hint)
-    write(graph, Path(path))
+    write = writer_for(path)
+    evaluate = backend_of("numpy").evaluate
+    if optimize:
+        graph = optimized(graph, "exchange", Context(evaluate))
+    write(graph, Path(path), evaluate, {"opset": opset, "external_data": external_data})

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backends.base import Options, backend
+from ..backends.base import Options
+from ..backends.base import backend as backend_of
 from ..errors import GraphError, LoadError, RunError, TenunError
 from ..executable import Executable
 from ..ir import Graph, Tensor
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 MERGING = ("fuse", "chains")  # passes that put nodes of several layers into one: left out where a node is to be blamed
-PICKLED = ("definition", "settings", "threads", "debug_nans", "memory_limit", "shuffle_seed", "states")
+PICKLED = ("definition", "settings", "backend", "threads", "debug_nans", "memory_limit", "shuffle_seed", "states")
 
 
 class Running:
@@ -87,7 +88,7 @@ class Runner:
 
     def __init__(self, model: Model, made: Step) -> None:
         self.step = made
-        chosen = backend("numpy")
+        chosen = backend_of(model.backend)
         self._debug_nans = model.debug_nans
         names = [n for n in pipeline("training") if n not in MERGING or not model.debug_nans]
         graph = PassManager(names, Context(chosen.evaluate)).run(made.graph)
@@ -160,6 +161,7 @@ class Model:
     def _start(self, definition: Layer, shuffle_seed: int | None = None) -> None:
         self.definition: Any = definition
         self.settings: Settings | None = None
+        self.backend = "numpy"
         self.threads: int | None = None
         self.debug_nans: bool | str = False
         self.memory_limit: int | None = None
@@ -350,7 +352,8 @@ class Model:
     def executable(self) -> Executable:
         """The model compiled for inference, with the weights as they are now."""
         if self._executable is None or self._executable[0] != self._version():
-            self._executable = self._version(), Executable(self.graph(), options=Options(self.threads))
+            options = Options(self.threads)
+            self._executable = self._version(), Executable(self.graph(), backend_name=self.backend, options=options)
         return self._executable[1]
 
     # ---- compiling
@@ -358,22 +361,25 @@ class Model:
     def compile(
         self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
         weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1,
-        jit_compile: Any = "auto", auto_scale_loss: bool = True, *, threads: int | None = None,
-        memory_limit: int | None = None, debug_nans: bool | str = False,
+        jit_compile: Any = "auto", auto_scale_loss: bool = True, *, backend: str = "numpy",
+        threads: int | None = None, memory_limit: int | None = None, debug_nans: bool | str = False,
     ) -> None:  # fmt: skip
         """Say what to train: arguments as Keras'.
 
         run_eagerly, steps_per_execution and jit_compile are taken for Keras' sake: steps are always compiled, one at a
-        time.  threads: how many to use; memory_limit: bytes that a step's arena may take, for which values are
-        computed twice; debug_nans: stop where the loss or a weight gets NaN or infinite, before it does, and name the
-        node that is the cause of it ("inf": at the first node that makes a NaN or an infinity of whatever use it is).
+        time.  backend: what computes ("numba" has compiled loops); threads: how many to use; memory_limit: bytes that a
+        step's arena may take, for which values are computed twice; debug_nans: stop where the loss or a weight gets NaN
+        or infinite, before it does, and name the node that is the cause of it ("inf": at the first node that makes a
+        NaN or an infinity of whatever use it is).
         """
+        backend_of(backend)  # UnsupportedError where there is none
         self.settings = Settings.of(
             optimizer, loss=loss, loss_weights=loss_weights, metrics=metrics, weighted_metrics=weighted_metrics
         )
         if auto_scale_loss and any(str(each.dtype) == "mixed_float16" for each in walk(self.definition)):
             self.settings = self.settings.scaled()
-        self.threads, self.memory_limit, self.debug_nans = threads, memory_limit, debug_nans
+        self.backend, self.threads = backend, threads
+        self.memory_limit, self.debug_nans = memory_limit, debug_nans
         self.states.clear()
         self._forget()
 
@@ -589,11 +595,11 @@ class Model:
 
         save_weights(self, path, overwrite)
 
-    def load_weights(self, source: Any) -> None:
+    def load_weights(self, source: Any, by_name: bool = False, skip_mismatch: bool = False) -> None:
         """Take the weights from a file or a live Keras model; see `training.saving`."""
         from .saving import load_weights
 
-        load_weights(self, source)
+        load_weights(self, source, by_name, skip_mismatch)
 
     def summary(self) -> None:
         """Print a table of the layers: shapes, parameters, what they are connected to."""

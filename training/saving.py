@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import LoadError, RunError, UnsupportedError
-from ..frontends.keras import archive, stores, writer
+from ..frontends.keras import stores, writer
 from ..frontends.keras.reader import Loaded, read_model
+from ..frontends.keras.weights import open_weights
 from ..layers import Layer, Parameter
 from .losses import LOSSES
 from .metrics import METRICS
@@ -22,12 +23,16 @@ Array = np.ndarray[Any, Any]
 ARGUMENTS = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
-def load_model(source: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Model:
+def load_model(
+    source: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, weights: Any = None
+) -> Model:
     """A model to train further: a `.keras` or `.h5` file (path or bytes), or a live Keras model.
+
+    weights: a file of weights, for a source that is an architecture alone, or in place of what it has.
 
     With `compile`, it is compiled as the file says (where it does), and its optimiser goes on where it stood.
     """
-    loaded = read_model(source, custom_objects)
+    loaded = read_model(source, custom_objects, weights)
     model = Model.of(loaded.model)
     if compile and loaded.compiled is not None and loaded.compiled.get("optimizer") is not None:
         _compile(model, loaded, dict(custom_objects or {}))
@@ -68,7 +73,7 @@ def in_our_order(given: Sequence[Array], model: Model) -> list[Array | None]:
     """The optimiser's variables of a file in Keras 3's order; LoadError where they are of another optimiser.
 
     Keras 3 has them in that order.  Keras 2 left the learning rate out (it stays as the configuration says), and some
-    of its versions went parameter by parameter instead of slot by slot.
+    of its versions went parameter by parameter instead of slot by slot, or the other way round.
     """
     first = model.optimizer.settings.first_states(model.trainable_weights)
     names, shapes = list(first), [v.shape for v in first.values()]
@@ -85,7 +90,18 @@ def in_our_order(given: Sequence[Array], model: Model) -> list[Array | None]:
     found = [tuple(np.shape(g)) for g in given]
     if len(found) <= 2 < len(names) and not any(found):  # compiled, never trained: there are no slots yet
         return [*given, *[None] * (len(names) - len(given))]
-    for order in (list(names), without, interleaved(names), interleaved(without)):
+
+    def by_slot(order: Sequence[str]) -> list[str]:
+        slots = list(dict.fromkeys(n.rpartition("/")[2] for n in order))
+        return sorted(order, key=lambda n: slots.index(n.rpartition("/")[2]))
+
+    def by_name(order: Sequence[str]) -> list[str]:
+        """Keras 2.0 sorted the parameters by their names."""
+        return sorted(order, key=lambda n: (n.count("/") > 1, *n.rpartition("/")[::-1]))
+
+    slots = [n for n in names if n.count("/") > 1]  # some optimizers of Keras 2.0 wrote no counter
+    orders = [list(names), without, interleaved(names), interleaved(without), by_slot(names), by_slot(without)]
+    for order in (*orders, by_name(without), by_name(slots)):
         if found == [first[n].shape for n in order]:
             values = dict(zip(order, given))
             return [values.get(n) for n in names]
@@ -158,38 +174,25 @@ def save_weights(model: Model, path: str | Path, overwrite: bool = True) -> None
     write_atomically(path, writer.weights_file(model.definition, _values(model), None, "optimizer"))
 
 
-def load_weights(model: Model, source: Any) -> None:
-    """Take the weights from a `.weights.h5`, `.keras` or whole-model `.h5` file, or from a live Keras model.
+def load_weights(model: Model, source: Any, by_name: bool = False, skip_mismatch: bool = False) -> None:
+    """Take the weights from any file of weights or whole model of Keras, or from a live Keras model.
 
-    Layers are found by their place in the model, as Keras does; LoadError shows what does not fit.
+    Files: `.weights.h5`, `.weights.json` with its shards beside it, `.keras`, and `.h5` of all versions, path or bytes.
+    Layers are found by their place in the model, as Keras does.  Raises LoadError with a table of what is missing,
+    left over or misshapen, and what in the file is nearest to it.
+
+    by_name: only the layers whose names are in the file (an `.h5` with a group for each layer); skip_mismatch: all
+    that fits, and a warning has that table.
     """
     declared = model.declared_parameters()
-    if hasattr(source, "layers") and hasattr(source, "to_json"):
-        stores.assign(stores.LiveStore(source), model.definition, declared, None)
-    else:
-        for store, file in _stores(source):
-            stores.assign(store, model.definition, declared, file)
+    before = {p.name: p.data for p in model.weights}
+    with open_weights(source, by_name) as (store, file):
+        stores.assign(
+            store, model.definition, declared, file, strict=True, by_name=by_name, skip_mismatch=skip_mismatch
+        )
     for p in model.weights:
-        p.assign(p.data)  # in the model's dtype
-
-
-def _stores(source: Any) -> Iterator[tuple[stores.WeightStore, str | None]]:
-    """The store that a file is; closed after use."""
-    import io
-
-    opened, head, file = archive.open_source(source)
-    if head.startswith(b"PK"):
-        zipped = archive.Archive(io.BytesIO(opened) if isinstance(opened, bytes) else opened, file)
-        yield stores.TreeStore(archive.H5(zipped.read("model.weights.h5"), file)), file
-        return
-    if not head.startswith(b"\x89HDF"):
-        raise LoadError(f"not a file of weights: the first bytes are {head!r}", file=file)
-    h5 = archive.H5(opened, file)
-    try:
-        group = h5.node("model_weights") or (h5.node("/") if h5.strings(h5.node("/"), "layer_names") else None)
-        yield stores.TreeStore(h5) if group is None else stores.LegacyStore(h5, group), file
-    finally:
-        h5.close()
+        if p.data is not before[p.name]:
+            p.assign(p.data)  # in the model's dtype
 
 
 def write_back(model: Model, keras_model: Any) -> None:

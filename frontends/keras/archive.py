@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import LoadError
+from .tensorflow import refuse_tensorflow
 
 MAX_MEMBERS = 10_000
 MAX_CONFIG = 256 << 20
@@ -101,6 +102,15 @@ def parse_json(text: Any, what: str, file: str | None) -> Any:
         raise LoadError(f"{what} is no valid JSON: {error}", file=file) from None
 
 
+def read_text(opened: Any) -> bytes:
+    """The whole of what `open_source` opened, which is to be text; LoadError where it is too long for that."""
+    if isinstance(opened, bytes):
+        return opened
+    if Path(opened).stat().st_size > MAX_CONFIG:
+        raise LoadError(f"the text has more than {MAX_CONFIG} bytes", file=opened)
+    return Path(opened).read_bytes()
+
+
 class H5:
     """An HDF5 file, read defensively."""
 
@@ -129,6 +139,13 @@ class H5:
                     raise LoadError(f"the HDF5 object {path!r} is a {type(link).__name__}, which is not followed")
                 here = here[part]
         return here
+
+    def names(self) -> list[str]:
+        """The paths of all objects over hard links, each object once."""
+        found: list[str] = []
+        with errors_as("the HDF5 objects cannot be listed", H5_ERRORS, self.file):
+            self._root.visit(found.append)
+        return found
 
     def attribute(self, group: Any, name: str) -> Any:
         """An attribute with bytes decoded; None where there is none."""
@@ -184,6 +201,7 @@ def open_source(source: Any) -> tuple[Any, bytes, str | None]:
         data = bytes(source)
         return data, data[:8], None
     path = Path(source)
+    refuse_tensorflow(path)
     try:
         with path.open("rb") as stream:
             return str(path), stream.read(8), str(path)

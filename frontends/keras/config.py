@@ -7,40 +7,22 @@ imported by a name from a file.  All that is not supported is collected and repo
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ...errors import LoadError, TenunError, UnsupportedError
+import numpy as np
+
+from ...errors import LoadError, UnsupportedError
 from ...ir import dtype as ir_dtype
 from ...layers import LAYERS, Layer
 from ...layers.base import config_fields
 from ...layers.input import InputLayer
 from ...layers.model import Call, Functional, Ref, Sequential
-from ...layers.operations import OPERATIONS, Operation
-from .dialects import ACTIVATIONS_BEFORE_3, FUNCTIONAL, PACKAGES, RENAMED, droppable
-
-HINT = (
-    "pass custom_objects={'ClassName': ...}: a subclass of tenun.layers.Layer, or a function f(b, x) of the builder "
-    "and the input"
-)
-
-
-class FunctionLayer(Layer):
-    """A function f(b, x) given in custom_objects in place of a layer."""
-
-    def __init__(self, name: str, original: str, function: Callable[..., Any]) -> None:
-        super().__init__(name=name)
-        self.function, self.original = function, original
-
-    @property
-    def class_name(self) -> str:
-        return self.original
-
-    def lower(self, b: Any, x: Any, w: Any) -> Any:
-        return self.function(b, x)
-
-    def children(self) -> Any:
-        return iter(())
+from ...layers.operations import OPERATIONS, REFUSED, Operation
+from ...layers.policy import policy
+from .dialects import ACTIVATIONS_BEFORE_3, FUNCTIONAL, PACKAGES, REFUSED_LAYERS, RENAMED, droppable, translated
+from .functions import HINT, FunctionLayer, activation
+from .policies import read_policy
 
 
 class Reader:
@@ -87,18 +69,23 @@ class Reader:
         is_top = path == "" and class_name in (*FUNCTIONAL, "Sequential") and not self._started
         self._started = True
         where = "" if is_top else f"{path}/{name or class_name}".lstrip("/")
-        custom = self._custom(data, name)
+        custom = self._custom(data, name, config)
         if custom is not None:
             return self._custom_layer(custom, class_name, name, config, where)
+        if self.before_3:
+            class_name, config = translated(class_name, config, self.version)
+            data = {**data, "class_name": class_name}
         if self._is_operation(data, config):
             return Operation(class_name, {**self._plain(config), "name": name})
         if class_name == "Lambda":
-            hint = f"pass custom_objects={{{name!r}: function}} with a function f(b, x)"
+            hint = f"pass custom_objects={{{name!r}: function}} with a function, such as lambda x: x / 255"
             self.problems.append(f"{where}: a Lambda layer holds Python code, which is never run; {hint}")
             return None
         if not self._is_keras(data) or class_name not in (*LAYERS, *FUNCTIONAL):
             module = data.get("module")
-            self.problems.append(f"{where}: unknown layer {class_name}" + (f" of {module}" if module else ""))
+            reasons = {**REFUSED, **REFUSED_LAYERS}
+            why = f": {reasons[class_name]}" if class_name in reasons else ""
+            self.problems.append(f"{where}: unknown layer {class_name}" + (f" of {module}" if module else "") + why)
             return None
         if class_name in FUNCTIONAL:
             return self._functional(config, name, where)
@@ -106,9 +93,14 @@ class Reader:
             return self._sequential(config, name, where)
         return self._build(LAYERS[class_name], class_name, {**config, "name": name}, where)
 
-    def _custom(self, data: dict[str, Any], name: str | None) -> Any:
+    def _custom(self, data: dict[str, Any], name: str | None, config: dict[str, Any]) -> Any:
+        """What the caller gave for a layer, its class, or the function of a Lambda."""
         registered = data.get("registered_name")
-        for key in (name, registered, str(registered).rpartition(">")[2], data["class_name"]):
+        names = [name, registered, str(registered).rpartition(">")[2], data["class_name"]]
+        function = config.get("function")
+        if data["class_name"] == "Lambda" and isinstance(function, dict) and isinstance(function.get("config"), str):
+            names += [function["config"], function["config"].rpartition(">")[2]]
+        for key in names:
             if isinstance(key, str) and key in self.custom:
                 return self.custom[key]
         return None
@@ -117,7 +109,12 @@ class Reader:
         if inspect.isclass(custom) and issubclass(custom, Layer):
             return self._build(custom, custom.__name__, {**config, "name": name}, where)
         if callable(custom):
-            return FunctionLayer(name or class_name, class_name, custom)
+            if class_name == "Lambda" and config.get("mask") is not None:
+                self.problems.append(f"{where} (Lambda): a mask made by a function is not supported")
+                return None
+            arguments = self._plain(config.get("arguments") or {}) if class_name == "Lambda" else {}
+            dtype = self._dtype(config.get("dtype"), where)
+            return FunctionLayer(name or class_name, class_name, custom, dtype, arguments)
         raise UnsupportedError(f"custom object {class_name!r} is a {type(custom).__name__}", node=where, hint=HINT)
 
     @staticmethod
@@ -162,6 +159,8 @@ class Reader:
         if "Layer" in annotation and value is not None:
             if isinstance(value, list):
                 return [self.layer(v, where) for v in value]
+            if isinstance(value, dict) and "class_name" not in value:
+                return {key: self.layer(v, where) for key, v in value.items()}
             return self.layer(value, where)
         return self._plain(value)
 
@@ -176,31 +175,25 @@ class Reader:
             registered = str(value.get("registered_name") or inner or value.get("class_name"))
             value = inner if isinstance(inner, str) else registered
             if registered in self.custom:
-                return self.custom[registered]
+                return self._given_activation(registered)
         if not isinstance(value, str):
             raise LoadError(f"{where}: {key} is no activation: {value!r}")
         short = value.rpartition(">")[2]
         if value in self.custom or short in self.custom:
-            return self.custom[value if value in self.custom else short]
+            return self._given_activation(value if value in self.custom else short)
         return ACTIVATIONS_BEFORE_3.get(value, value) if self.before_3 else value
+
+    def _given_activation(self, name: str) -> Any:
+        given = self.custom[name]
+        return activation(given) if inspect.isfunction(given) else given
 
     def _dtype(self, value: Any, where: str) -> str | None:
         """The name of a dtype policy."""
-        if isinstance(value, dict):
-            inner = value.get("config")
-            name = inner.get("name") if isinstance(inner, dict) else None
-            if name is None:
-                self.problems.append(f"{where}: dtype policy {value.get('class_name')} {inner} is not supported")
-                return None
-            value = name
-        if value is None or value in ("mixed_float16", "mixed_bfloat16"):
-            return value
         try:
-            ir_dtype(value)
-        except (TenunError, TypeError, ValueError):
-            self.problems.append(f"{where}: dtype {value!r} is not supported")
+            return read_policy(value, where)
+        except UnsupportedError as error:
+            self.problems.append(f"{where}: {error.message}" + (f"; {error.hint}" if error.hint else ""))
             return None
-        return str(value)
 
     def _plain(self, value: Any) -> Any:
         """Numbers, strings and lists, wherever Keras wrapped them."""
@@ -258,28 +251,36 @@ class Reader:
     def _call(self, name: str, node: Any, by_name: dict[str, Layer]) -> Call:
         """One inbound node: `{args, kwargs}` (Keras 3), or a list of [layer, call, index, kwargs] (Keras 2)."""
         if isinstance(node, dict) and "args" in node:
-            return Call(name, list(self._tensors(node["args"])), dict(self._tensors(node.get("kwargs") or {})))
-        kwargs: dict[str, Any] = {}
+            whole = isinstance(by_name.get(name), Operation)
+            args, kwargs = (self._tensors(v, whole) for v in (node["args"], node.get("kwargs") or {}))
+            # Keras 3 writes down a default of True where nobody gave it, and heeds what the model is called with
+            return Call(name, list(args), {k: v for k, v in kwargs.items() if k != "training" or not v})
+        kwargs = {}
         arg = self._old(node, by_name, kwargs)
         if isinstance(arg, list) and len(arg) == 1 and not isinstance(node, dict):
             arg = arg[0]
         kwargs.pop("name", None)
         return Call(name, [arg], kwargs)
 
-    def _tensors(self, value: Any) -> Any:
-        """Keras 3 call arguments with `__keras_tensor__` as Refs."""
+    def _tensors(self, value: Any, whole: bool = False) -> Any:
+        """Keras 3 call arguments with `__keras_tensor__` as Refs; `whole`: arrays keep their dtype."""
         if isinstance(value, list):
-            return [self._tensors(v) for v in value]
-        if isinstance(value, dict):
-            if value.get("class_name") == "__keras_tensor__":
-                layer, call, index = value["config"]["keras_history"]
-                return Ref(str(layer), int(call), int(index))
-            if value.get("class_name") == "__tuple__":
-                return [self._tensors(v) for v in value.get("items", [])]
-            if value.get("class_name") in ("__numpy__", "__tensor__"):
-                return self._plain(value)
-            return {k: self._tensors(v) for k, v in value.items()}
-        return value
+            return [self._tensors(v, whole) for v in value]
+        if not isinstance(value, dict):
+            return value
+        kind, inner = value.get("class_name"), value.get("config")
+        if kind == "__keras_tensor__":
+            layer, call, index = value["config"]["keras_history"]
+            return Ref(str(layer), int(call), int(index))
+        if kind == "__tuple__":
+            return [self._tensors(v, whole) for v in value.get("items", [])]
+        if kind in ("__numpy__", "__tensor__") and isinstance(inner, dict):
+            return np.array(inner.get("value"), ir_dtype(inner.get("dtype")).numpy) if whole else inner.get("value")
+        if kind == "__ellipsis__":
+            return Ellipsis
+        if kind == "__slice__" and isinstance(inner, dict):
+            return slice(*(self._tensors(inner.get(k), whole) for k in ("start", "stop", "step")))
+        return {k: self._tensors(v, whole) for k, v in value.items()}
 
     def _old(self, node: Any, by_name: dict[str, Layer], kwargs: dict[str, Any]) -> Any:
         """A Keras 2 inbound node; what it says of call arguments goes into kwargs."""
@@ -336,6 +337,5 @@ def first_shape(data: dict[str, Any], model: dict[str, Any]) -> Any:
 
 def _first_dtype(data: dict[str, Any]) -> str:
     """The dtype of that input: the compute dtype of the layer that takes it."""
-    policy = (data.get("config") or {}).get("dtype")
-    name = policy.get("config", {}).get("name") if isinstance(policy, dict) else policy
-    return {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}.get(str(name), str(name or "float32"))
+    config = data.get("config") or {}
+    return policy(read_policy(config.get("dtype"), str(config.get("name")))).compute

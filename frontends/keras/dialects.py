@@ -8,7 +8,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from .keras1 import from_keras_1
+
 ANY = object()
+
+# classes that are gone before Keras 3: the class that does the same, and what its config has to say then
+GONE: dict[str, tuple[str, dict[str, Any]]] = {
+    "CuDNNLSTM": ("LSTM", {}),
+    "CuDNNGRU": ("GRU", {"reset_after": True}),
+    "UnifiedLSTM": ("LSTM", {}),
+    "UnifiedGRU": ("GRU", {}),
+    "BatchNormalizationV1": ("BatchNormalization", {}),
+    "BatchNormalizationV2": ("BatchNormalization", {}),
+    "AtrousConvolution1D": ("Conv1D", {}),
+    "AtrousConvolution2D": ("Conv2D", {}),
+    "Deconvolution2D": ("Conv2DTranspose", {}),
+    **{f"Convolution{rank}D": (f"Conv{rank}D", {}) for rank in (1, 2, 3)},
+    "SeparableConvolution2D": ("SeparableConv2D", {}),
+}
+
+# what a key that is not there meant before Keras 3, where it means something else now
+DEFAULTS_BEFORE_3: dict[str, dict[str, Any]] = {
+    "GRU": {"reset_after": False},  # came with Keras 2.1.3
+    "GRUCell": {"reset_after": False},
+}
 
 # class name ("*": all): {old key: new key}
 RENAMED: dict[str, dict[str, str]] = {
@@ -52,6 +75,10 @@ DROPPED: dict[str, dict[str, Any]] = {
     "ZeroPadding1D": {"data_format": (None, "channels_last")},
     "UpSampling1D": {"data_format": (None, "channels_last")},
     "Bidirectional": {"weights": (None,)},
+    **{
+        name: {"vocabulary_size": ANY, "has_input_vocabulary": ANY, "sparse": (False,)}
+        for name in ("StringLookup", "IntegerLookup", "TextVectorization")
+    },
 }
 
 # activation names whose formula was another one before Keras 3
@@ -60,8 +87,28 @@ ACTIVATIONS_BEFORE_3 = {"hard_sigmoid": "keras2.hard_sigmoid"}
 # packages whose classes are Keras' own
 PACKAGES = ("keras", "tf_keras", "tensorflow", "keras_core")
 
+# layers that run what another framework made, which a file does not have or tenun cannot run: what to do instead
+REFUSED_LAYERS = {
+    "TFSMLayer": "it runs a SavedModel of TensorFlow; turn that into ONNX (python -m tf2onnx.convert --saved-model "
+    "FOLDER --output m.onnx) and load m.onnx",
+    "TorchModuleWrapper": "it runs a module of PyTorch; write that with torch.onnx.export and load the .onnx file",
+    **dict.fromkeys(
+        ("JaxLayer", "FlaxLayer"),
+        "it runs a function of JAX; turn the model into ONNX (jax2tf, then tf2onnx) and load the .onnx file",
+    ),
+    "Wrapper": "it is the base of wrappers, which does nothing",
+}
+
 # names of a functional model in the dialects
 FUNCTIONAL = ("Functional", "Model")
+
+
+def translated(class_name: str, config: dict[str, Any], version: str) -> tuple[str, dict[str, Any]]:
+    """A layer of Keras 1 or 2 under the class name and with the keys of Keras 3."""
+    if version.startswith("1"):
+        class_name, config = from_keras_1(class_name, config)
+    class_name, more = GONE.get(class_name, (class_name, {}))
+    return class_name, {**DEFAULTS_BEFORE_3.get(class_name, {}), **config, **more}
 
 
 def droppable(class_name: str, key: str, value: Any) -> bool:

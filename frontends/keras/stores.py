@@ -5,7 +5,11 @@ A store says what it holds for each layer (`find`); `assign` compares that with 
 
 from __future__ import annotations
 
+import difflib
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,99 +17,202 @@ import numpy as np
 from ...errors import LoadError
 from ...layers import Layer, Parameter
 from ...layers.base import snake_case
+from ...layers.lowering import needed
 from .archive import H5, H5_ERRORS, errors_as
+from .layouts import Entry, stored_count, todays
 
 Declared = Mapping[Layer, Sequence[Parameter]]
 
+STRICT = (
+    "load_weights of a tenun.Model takes by_name=True: the layers whose names are in the file, "
+    "and skip_mismatch=True: all that fits"
+)
 
-class Entry(NamedTuple):
-    """An array that is there, not yet read."""
 
-    shape: tuple[int, ...]
-    read: Callable[[], Any]
+class Misfit(NamedTuple):
+    """What a layer needs and a file does not have so: a line of the table."""
+
+    path: str
+    class_name: str
+    expected: list[tuple[int, ...]]
+    found: list[tuple[int, ...]]
+
+
+@dataclass
+class Found:
+    """What a store has for each layer, in the order of the layer's variables.
+
+    `extra()` gives the groups that no layer asked for; `misfits` are layers whose arrays could not be told apart.
+    """
+
+    entries: dict[Layer, list[Entry]] = field(default_factory=dict)
+    extra: Callable[[], dict[str, list[Entry]]] = dict
+    misfits: dict[Layer, Misfit] = field(default_factory=dict)
 
 
 class WeightStore(Protocol):
     """Something that holds the weights of a model."""
 
-    def find(self, model: Layer, declared: Declared) -> dict[Layer, list[Entry]]:
+    def find(self, model: Layer, declared: Declared) -> Found:
         """The arrays for each declared layer, in Keras' variable order."""
         ...
 
 
-def assign(store: WeightStore, model: Layer, declared: Declared, file: str | None) -> None:
-    """Give every parameter its data; LoadError with a table of all layers where count or shapes differ."""
+def assign(
+    store: WeightStore,
+    model: Layer,
+    declared: Declared,
+    file: str | None,
+    *,
+    strict: bool = False,
+    by_name: bool = False,
+    skip_mismatch: bool = False,
+) -> None:
+    """Give every parameter its data; LoadError with a table of all layers where count or shapes differ.
+
+    strict: arrays that no layer takes are an error too; by_name: layers that are not in the file keep what they have;
+    skip_mismatch: so do the weights that do not fit, and a warning has the table.
+    """
     found = store.find(model, declared)
-    wrong = []
-    for layer, parameters in declared.items():
-        entries = found.get(layer, [])
+    misfits = list(found.misfits.values())
+    for layer in declared:
+        entries = found.entries.get(layer, [])
+        parameters = stored(layer, declared, len(entries))
         expected, got = [p.shape for p in parameters], [e.shape for e in entries]
-        if expected != got and not (not got and all(p.weight.kept for p in parameters)):  # a seed may be missing
-            wrong.append((parameters[0].path if parameters else layer.name or "", layer.class_name, expected, got))
-    if wrong:
-        raise LoadError(f"the weights do not fit the model's configuration:\n{_table(wrong)}", file=file)
-    for layer, parameters in declared.items():
-        for parameter, entry in zip(parameters, found.get(layer, ())):
-            parameter.data = entry.read()
+        absent = not got and (by_name or layer in found.misfits or not any(map(needed, parameters)))
+        if expected != got and not absent:  # a seed may be missing
+            path = parameters[0].path if parameters else layer.name or ""
+            misfits.append(Misfit(path, layer.class_name, expected, got))
+    extra = found.extra() if misfits or strict else {}
+    if misfits or extra:
+        text = f"the weights do not fit the model's configuration:\n{_table(misfits, extra)}"
+        if not skip_mismatch:
+            raise LoadError(text, file=file, hint=STRICT if strict else None)
+        warnings.warn(f"{text}\n  these weights stay as they are; file: {file}", stacklevel=4)
+    for layer in declared:
+        entries = found.entries.get(layer, [])
+        parameters = stored(layer, declared, len(entries))
+        if len(entries) == len(parameters):
+            for parameter, entry in zip(parameters, entries):
+                if parameter.shape == entry.shape:
+                    parameter.data = entry.read()
 
 
-def _table(rows: list[tuple[str, str, list[Any], list[Any]]]) -> str:
-    lines = [("layer", "class", "expected", "found")]
-    for path, cls, expected, got in rows:
-        lines.append((path, cls, ", ".join(map(str, expected)) or "none", ", ".join(map(str, got)) or "none"))
-    widths = [max(len(line[i]) for line in lines) for i in range(3)]
-    return "\n".join("    " + "  ".join(c.ljust(w) for c, w in zip(line, widths)) + "  " + line[3] for line in lines)
+def stored(layer: Layer, declared: Declared, count: int) -> Sequence[Parameter]:
+    """The parameters whose values `count` arrays are, in their order.
+
+    Live models and legacy files have all that the layer declares, `.keras` files what is to be stored; but for legacy
+    files, Keras counts the variable that a layer holds of another one among its own.
+    """
+    own = declared[layer]
+    twin = [] if layer.twin is None else list(declared.get(layer.twin, ()))[:1]
+    usual = [*twin, *(p for p in own if p.weight.stored)]
+    return next((each for each in (usual, [*twin, *own], own) if len(each) == count), usual)
 
 
-# ---- .keras -----------------------------------------------------------------------------------------------------
+def _table(rows: Sequence[Misfit], extra: Mapping[str, list[Entry]]) -> str:
+    """What is expected, found, and of what is left over in the file the most alike; then what nobody asked for."""
+    lines = [("layer", "class", "expected", "found", "nearest match in the file")]
+    for row in rows:
+        nearest = _nearest(row, extra)
+        match = f"{nearest}: {_shapes([e.shape for e in extra[nearest]])}" if nearest else "-"
+        lines.append((row.path, row.class_name, _shapes(row.expected), _shapes(row.found), match))
+    lines += [("(none)", "-", "none", _shapes([e.shape for e in entries]), name) for name, entries in extra.items()]
+    widths = [max(len(line[i]) for line in lines) for i in range(4)]
+    return "\n".join("    " + "  ".join(c.ljust(w) for c, w in zip(line, widths)) + "  " + line[4] for line in lines)
+
+
+def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+    return ", ".join(map(str, shapes)) or "none"
+
+
+def _nearest(row: Misfit, extra: Mapping[str, list[Entry]]) -> str | None:
+    """The group left over in the file that is most like a layer: by its shapes, then by its name."""
+
+    def likeness(name: str) -> tuple[int, float]:
+        shapes = [e.shape for e in extra[name]]
+        common = sum((Counter(shapes) & Counter(row.expected)).values())
+        alike = difflib.SequenceMatcher(None, row.path, name.rpartition("/")[2]).ratio()
+        return 2 * common - len(shapes), alike
+
+    return max(extra, key=likeness, default=None)
+
+
+# ---- .keras and .weights.h5 ---------------------------------------------------------------------------------------
 
 
 class TreeStore:
-    """model.weights.h5: groups follow attributes (`layers/bidirectional/forward_layer/cell/vars/0`).
+    """model.weights.h5, or the shards that make one up: groups follow attributes (`layers/dense/vars/0`).
 
     Members of a list are called by their class, numbered (`dense`, `dense_1`; saving_lib._save_container_state).
     Keras 2.13 called the list of layers `_layer_checkpoint_dependencies`; a member called by its own name is
-    taken where there is none by class.
+    taken where there is none by class, and one that lies beside the list: an attribute of the subclassed model that
+    wrote the file.  The variables 0, 1, ... of a group `vars` may lie in several shards.
     """
 
-    def __init__(self, h5: H5) -> None:
-        self.h5 = h5
+    LISTS = ("layers", "_layer_checkpoint_dependencies")
 
-    def find(self, model: Layer, declared: Declared) -> dict[Layer, list[Entry]]:
-        found = {}
-        for layer, path in self._paths(model, ""):
-            group = self.h5.node(f"{path}/{layer.store_path}/vars") if declared.get(layer) else None
-            if group is not None:
-                found[layer] = self._entries(group)
+    def __init__(self, *files: H5) -> None:
+        self.files = files
+
+    def find(self, model: Layer, declared: Declared) -> Found:
+        found, used, tops = Found(), set(), set(self.LISTS)
+        for layer, path in self.paths(model, ""):
+            group = f"{path}/{layer.store_path}/vars".replace("//", "/").lstrip("/")
+            used.add(group)
+            if declared.get(layer) and self._is_there(group):
+                tops.add(group.partition("/")[0])
+                found.entries[layer] = self._entries(group)
+        found.extra = lambda: {g: self._entries(g) for g in self._groups(tops) if g not in used}
         return found
 
-    def _paths(self, layer: Layer, path: str) -> Iterator[tuple[Layer, str]]:
+    def _is_there(self, path: str) -> bool:
+        return any(h5.node(path) is not None for h5 in self.files)
+
+    def _groups(self, tops: set[str]) -> Iterator[str]:
+        """All groups of variables of layers, below the groups `tops`; seeds are no weights."""
+        seen = set()
+        for h5 in self.files:
+            for name in h5.names():
+                group, _, last = name.rpartition("/")
+                inside = group == "vars" or (group.endswith("/vars") and group.partition("/")[0] in tops)
+                if inside and last.isdigit() and "seed_generator" not in group and group not in seen:
+                    seen.add(group)
+                    yield group
+
+    def paths(self, layer: Layer, path: str) -> Iterator[tuple[Layer, str]]:
         """Every layer with the group where it is stored."""
         yield layer, path
         for attribute, child in layer.children():
             if isinstance(child, Layer):
-                yield from self._paths(child, "/".join(filter(None, (path, layer.store_path, attribute))))
+                yield from self.paths(child, "/".join(filter(None, (path, layer.store_path, attribute))))
                 continue
-            lists = [attribute, "_layer_checkpoint_dependencies"] if attribute == "layers" else [attribute]
+            lists = self.LISTS if attribute == "layers" else (attribute,)
             used: dict[str, int] = {}
             for each in child:
                 base = snake_case(each.stored_as or each.class_name)
                 number = used[base] = used.get(base, -1) + 1
                 names = [f"{base}_{number}" if number else base, each.name]
-                candidates = [f"{path}/{group}/{name}" for name in names for group in lists]
-                there = (c for c in candidates if self.h5.node(c) is not None)
-                yield from self._paths(each, next(there, candidates[0]))
+                candidates = [f"{path}/{group}/{name}" for name in names for group in lists] + [f"{path}/{each.name}"]
+                there = (c for c in candidates if self._is_there(c))
+                yield from self.paths(each, next(there, candidates[0]))
 
-    def _entries(self, group: Any) -> list[Entry]:
-        with errors_as("the weights cannot be listed", H5_ERRORS, self.h5.file):
-            count = len(group.keys())
-        entries = []
-        for i in range(count):
-            dataset = self.h5.dataset(str(i), group)
-            if dataset is None:
-                raise LoadError(f"the group {group.name!r} has {count} members, but none called {i}", file=self.h5.file)
-            entries.append(Entry(self.h5.shape(dataset), lambda d=dataset: self.h5.array(d)))  # type: ignore[misc]
-        return entries
+    def _entries(self, path: str) -> list[Entry]:
+        """The variables of a group in order."""
+        numbered: dict[str, Entry] = {}
+        for h5 in self.files:
+            group = h5.node(path)
+            with errors_as("the weights cannot be listed", H5_ERRORS, h5.file):
+                names = [] if group is None else list(group.keys())
+            for name in names:
+                dataset = h5.dataset(name, group)
+                if dataset is not None:
+                    numbered[name] = Entry(h5.shape(dataset), lambda h5=h5, d=dataset: h5.array(d))  # type: ignore[misc]
+        for i in range(len(numbered)):
+            if str(i) not in numbered:
+                message = f"the group {path!r} has {len(numbered)} members, but none called {i}"
+                raise LoadError(message, file=self.files[0].file)
+        return [numbered[str(i)] for i in range(len(numbered))]
 
 
 # ---- .h5 --------------------------------------------------------------------------------------------------------
@@ -114,30 +221,50 @@ class TreeStore:
 class LegacyStore:
     """`model_weights/<layer>`: the layers below the model, each with the weights of all that is inside, in one list.
 
-    The list has the trainable weights first (legacy_h5_format._legacy_weights).
+    The list has the trainable weights first (legacy_h5_format._legacy_weights).  Layers are found by their names where
+    all are in the file, else by their order, as Keras does; with `by_name` those whose names are there.  What earlier
+    versions and other backends laid out otherwise comes as Keras 3 wants it (`layouts`).
     """
 
-    def __init__(self, h5: H5, group: Any) -> None:
-        self.h5, self.group = h5, group
+    def __init__(self, h5: H5, group: Any, by_name: bool = False) -> None:
+        self.h5, self.group, self.by_name = h5, group, by_name
+        self.version = str(h5.attribute(group, "keras_version") or h5.attribute(h5.node("/"), "keras_version") or "1")
+        self.backend = str(h5.attribute(group, "backend") or h5.attribute(h5.node("/"), "backend") or "")
 
-    def find(self, model: Layer, declared: Declared) -> dict[Layer, list[Entry]]:
+    def find(self, model: Layer, declared: Declared) -> Found:
         (_, layers), *_ = model.children()
         wanted = {layer: legacy_order(layer, declared) for layer in layers}  # type: ignore[union-attr]
         wanted = {layer: order for layer, order in wanted.items() if order}
         groups = self._groups()
-        if not all(layer.name in groups for layer in wanted) and len(groups) == len(wanted):
-            groups = {layer.name: entries for layer, entries in zip(wanted, groups.values())}  # by position, as Keras
-        found: dict[Layer, list[Entry]] = {}
+        names = {layer: layer.name for layer in wanted}
+        if not self.by_name and not all(n in groups for n in names.values()) and len(groups) == len(wanted):
+            names = dict(zip(wanted, groups))  # by position
+        found = Found()
+        if not self.by_name:
+            found.extra = lambda: {n: entries for n, entries in groups.items() if n not in names.values()}
         for layer, order in wanted.items():
-            entries = groups.get(layer.name, [])
-            if len(entries) != len(order):
-                row = (layer.name or "", layer.class_name, [p.shape for p in order], [e.shape for e in entries])
-                message = f"the weights do not fit the model's configuration:\n{_table([row])}"
-                raise LoadError(message, file=self.h5.file)
-            by_name = {p.name: entry for p, entry in zip(order, entries)}
-            for owner in {p.layer for p in order}:
-                found[owner] = [by_name[p.name] for p in declared[owner]]
+            self._share_out(layer, order, groups.get(names[layer], []), declared, found)
         return found
+
+    def _share_out(
+        self, layer: Layer, order: list[Parameter], entries: list[Entry], declared: Declared, found: Found
+    ) -> None:
+        """Give the layers inside of one their parts of its list."""
+        if not entries and self.by_name:
+            return
+        versions = (self.version, "2")  # a file that does not say it passes for one of Keras 1
+        fitting = ([stored_count(p, v) for p in order] for v in versions)
+        counts = next((each for each in fitting if sum(each) == len(entries)), None)
+        if counts is None:
+            row = Misfit(layer.name or "", layer.class_name, [p.shape for p in order], [e.shape for e in entries])
+            found.misfits.update(dict.fromkeys({p.layer: None for p in order}, row))
+            return
+        rest = iter(entries)
+        parts = {p.name: [next(rest) for _ in range(n)] for p, n in zip(order, counts)}
+        for owner in {p.layer: None for p in order}:
+            own = [p for p in declared[owner] if p.name in parts]
+            given = [e for p in own for e in parts[p.name]]
+            found.entries[owner] = todays(owner, given, self.version, self.backend)
 
     def _groups(self) -> dict[Any, list[Entry]]:
         """The entries of each layer that has any, in the file's order."""
@@ -186,42 +313,54 @@ class LiveStore:
     def __init__(self, model: Any) -> None:
         self.model = model
 
-    def find(self, model: Layer, declared: Declared) -> dict[Layer, list[Entry]]:
-        found = {}
-        for layer, live in _live(model, self.model):
+    def find(self, model: Layer, declared: Declared) -> Found:
+        found = Found()
+        for layer, live in live_layers(model, self.model):
             if declared.get(layer):
                 owner = getattr(live, layer.store_path) if layer.store_path else live
-                found[layer] = [_live_entry(v) for v in _variables(owner)]
+                found.entries[layer] = [_live_entry(v) for v in _variables(owner)]
         return found
 
 
 def write_live(model: Layer, live_model: Any, declared: Declared) -> None:
     """Give the variables of a Keras model the data of the parameters."""
-    for layer, live in _live(model, live_model):
-        parameters = [p for p in declared.get(layer, ()) if not p.weight.kept]
-        if parameters:
+    for layer, live in live_layers(model, live_model):
+        if any(not p.weight.kept for p in declared.get(layer, ())):
             owner = getattr(live, layer.store_path) if layer.store_path else live
-            for variable, parameter in zip(_variables(owner), parameters):
+            variables = _variables(owner)
+            for variable, parameter in zip(variables, stored(layer, declared, len(variables))):
                 variable.assign(parameter.data)
 
 
-def _live(layer: Layer, live: Any) -> Iterator[tuple[Layer, Any]]:
+def live_layers(layer: Layer, live: Any) -> Iterator[tuple[Layer, Any]]:
     """Every layer with the Keras object that it describes."""
     yield layer, live
     for attribute, child in layer.children():
         if isinstance(child, Layer):
             owner = getattr(live, layer.store_path) if layer.store_path else live
-            yield from _live(child, getattr(owner, attribute, None))
+            yield from live_layers(child, getattr(owner, attribute, None))
             continue
         there = getattr(live, attribute, None)
         by_name = {getattr(each, "name", None): each for each in there or ()}
         for i, each in enumerate(child):
             match = by_name[each.name] if each.name in by_name else (there or [])[i]
-            yield from _live(each, match)
+            yield from live_layers(each, match)
 
 
 def _variables(live: Any) -> list[Any]:
-    """The variables of a Keras layer itself, trainable ones first, as `save_own_variables` stores them."""
+    """The variables of a Keras layer itself, trainable ones first, as `save_own_variables` stores them.
+
+    But for two things: low-rank adaptations stay beside their kernels (layers/adapted.py), and GPTQ and AWQ kernels
+    have their zero points, which Keras 3.15 leaves out.
+    """
+    mode, adapted = getattr(live, "quantization_mode", None), getattr(live, "lora_enabled", False)
+    if adapted or mode in ("gptq", "awq"):
+        hidden = {"kernel": "_kernel", "embeddings": "_embeddings"}
+        names = getattr(live, "variable_serialization_spec", {}).get(mode, ["kernel", "bias"])
+        names = [hidden.get(name, name) for name in names]
+        kind = "embeddings" if "_embeddings" in names else "kernel"
+        names += [f"lora_{kind}_a", f"lora_{kind}_b"] if adapted else []
+        return [getattr(live, name) for name in names if getattr(live, name, None) is not None]
     own: dict[str, Any] = {}
     if hasattr(live, "save_own_variables"):
         live.save_own_variables(own)

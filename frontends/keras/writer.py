@@ -25,16 +25,18 @@ from ...files import write_atomically
 from ...ir import Tensor
 from ...layers import LAYERS, Layer, Lowering
 from ...layers.activation import ELEMENTWISE, FUNCTIONS, ReLU, ThresholdedReLU
-from ...layers.base import config_fields, flatten, map_structure, snake_case
+from ...layers.base import config_fields, dtype_name, flatten, map_structure, snake_case
 from ...layers.input import InputLayer
 from ...layers.model import Call, Functional, Ref, Sequential
-from ...layers.operations import Operation
+from ...layers.operations import FAMILIES, Operation
 from ...layers.recurrent import Recurrent
 from ...layers.seed import SeedGenerator
 from ...layers.whole import lower_model
 from ...layers.wrappers import Bidirectional
-from .config import FunctionLayer
+from .assets import assets_of, write_factors
 from .dialects import ANY
+from .functions import FunctionLayer
+from .policies import write_policy
 from .stores import legacy_order
 
 Array = np.ndarray[Any, Any]
@@ -51,6 +53,9 @@ LATER = (
 # keys that a class of Keras 3 does not take, with the values of which that is no loss
 UNKNOWN: dict[str, dict[str, Any]] = {
     "InputLayer": {"trainable": ANY},
+    **{name: {"trainable": ANY} for name in ("Discretization", "HashedCrossing")},
+    "Pipeline": {"trainable": ANY, "dtype": ANY},
+    "MaxNumBoundingBoxes": {"fill_value": ANY},  # taken, but lost whenever Keras writes it
     **{name: {"flash_attention": ANY} for name in ("MultiHeadAttention", "GroupQueryAttention")},
     **{name: {"data_format": (None, "channels_last")} for name in ("Cropping1D", "UpSampling1D")},
     **{f"SpatialDropout{rank}D": {"trainable": ANY, "noise_shape": ANY} for rank in (1, 2, 3)},
@@ -59,11 +64,12 @@ UNKNOWN: dict[str, dict[str, Any]] = {
 # keys of 1-D layers that Keras wants as the one entry that they have
 UNWRAPPED = {"ZeroPadding1D": "padding", "Cropping1D": "cropping", "UpSampling1D": "size"}
 
-# modules of keras.src.ops that hold the class of an operation; all others are in `numpy`
-OPERATION_MODULES = {
-    "Cast": "core", "ConvertToTensor": "core", "Erf": "math", "Rsqrt": "math",
-    **dict.fromkeys(("Relu", "Relu6", "Sigmoid", "Silu", "Softmax", "Softplus", "Softsign"), "nn"),
-}  # fmt: skip
+# layers that keras.layers does not name: the module of their class
+MODULES = {
+    **dict.fromkeys(("TFDConcat", "TFDIdentity"), "keras.src.layers.preprocessing.feature_space"),
+    **dict.fromkeys(("LayerScale", "StochasticDepth"), "keras.src.applications.convnext"),
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+}
 
 # names of regularisers that Keras 3 does not know, as what they stand for
 REGULARIZERS = {
@@ -106,10 +112,11 @@ def archive(
     if compile_config is not None:
         config["compile_config"] = compile_config
     date = datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
-    members = {
+    members: dict[str, str | bytes] = {
         "metadata.json": _json({"keras_version": KERAS_VERSION, "date_saved": date}, "metadata"),
         "config.json": _json(config, "config"),
         "model.weights.h5": weights_file(model, values, optimizer_variables, optimizer_name),
+        **assets_of(tree(model, "")),
     }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
@@ -143,9 +150,10 @@ def weights_file(model: Layer, values: Values, optimizer_variables: Sequence[Arr
             if layer in stored:
                 file[group] = file[stored[layer]]
                 continue
-            arrays = values(layer)
+            arrays = [*([] if layer.twin is None else values(layer.twin)[:1]), *layer.as_stored(values(layer))]
             if len(arrays) or not isinstance(layer, SeedGenerator):
                 _variables(file, group, layer.name or "", arrays)
+                write_factors(file[group], layer)
                 stored[layer] = group
         if optimizer_variables is not None:
             _variables(file, "optimizer/vars", optimizer, optimizer_variables)
@@ -157,6 +165,7 @@ def tree(layer: Layer, path: str) -> Iterator[tuple[Layer, str]]:
 
     Groups follow attributes; members of a list are called by their class, numbered (saving_lib._save_container_state).
     """
+    layer = layer.expanded
     here = "/".join(filter(None, (path, layer.store_path)))
     yield layer, here
     for attribute, child in layer.children():
@@ -164,7 +173,7 @@ def tree(layer: Layer, path: str) -> Iterator[tuple[Layer, str]]:
             yield from tree(child, f"{here}/{attribute}".lstrip("/"))
             continue
         used: dict[str, int] = {}
-        for each in child:
+        for each in (member.expanded for member in child):
             base = snake_case(each.stored_as or each.class_name)
             number = used[base] = used.get(base, -1) + 1
             name = f"{base}_{number}" if number else base
@@ -193,10 +202,10 @@ def write_h5(
     """
     import h5py
 
-    writer = Writer()
+    writer = Writer(inline=True)
     config, declared = writer.model(model), writer.lowering.parameters
     arrays = {p.name: a for layer, ps in declared.items() for p, a in zip(ps, values(layer))}
-    (_, layers), *_ = model.children()
+    (_, layers), *_ = model.expanded.children()
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         _legacy_attributes(file, config, compile_config)
@@ -250,15 +259,17 @@ def _names(group: Any, attribute: str, names: list[Any]) -> None:
 class Writer:
     """Serialises one model; `problems` are the things in it that Keras could not read.
 
-    `lowering` has the model's weights as declared.
+    `lowering` has the model's weights as declared; `inline` tells that the file has no place for assets.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inline: bool = False) -> None:
+        self.inline = inline
         self.problems: list[str] = []
         self.lowering = _Building()
 
     def model(self, model: Layer) -> dict[str, Any]:
         """The model as Keras' config.json says it; UnsupportedError lists all that is not supported."""
+        model = model.expanded
         if not isinstance(model, (Functional, Sequential)):
             raise UnsupportedError(f"{model.name!r} is a {model.class_name}, not a model", op=model.class_name)
         lower_model(model, self.lowering)
@@ -271,6 +282,7 @@ class Writer:
 
     def layer(self, layer: Layer, path: str) -> dict[str, Any]:
         """A layer as Keras serialises it: module, class, config."""
+        layer = layer.expanded
         where = f"{path}/{layer.name}".lstrip("/")
         if "/" in (layer.name or ""):
             self.problems.append(f"{where}: a layer's name must not contain a slash in Keras 3")
@@ -279,7 +291,7 @@ class Writer:
         if isinstance(layer, Sequential):
             return _object("keras", "Sequential", self._sequential(layer, path))
         if isinstance(layer, Operation):
-            module = f"keras.src.ops.{OPERATION_MODULES.get(layer.operation, 'numpy')}"
+            module = f"keras.src.ops.{FAMILIES[layer.operation]}"
             config = {"name": layer.name, **self._plain(layer.config, where)}
             return _object(module, layer.operation, config, layer.operation)
         if isinstance(layer, FunctionLayer):
@@ -287,6 +299,8 @@ class Writer:
         if isinstance(layer, ThresholdedReLU):  # gone from Keras 3, where ReLU can do the same
             layer = ReLU(name=layer.name, trainable=layer.trainable, dtype=layer.dtype, threshold=layer.theta)
         config = self._config(layer, where)
+        if layer.class_name in MODULES:
+            return _object(MODULES[layer.class_name], layer.class_name, config, layer.class_name)
         if LAYERS.get(layer.class_name) is type(layer):
             return _object("keras.layers", layer.class_name, config)
         registered = getattr(layer, "registered_name", layer.class_name)
@@ -304,11 +318,11 @@ class Writer:
                 if unknown[key] is not ANY and value not in unknown[key]:
                     self.problems.append(f"{where}: {layer.class_name} has no {key}={value!r} in Keras 3")
             elif key == "dtype":
-                config[key] = value or "float32" if isinstance(layer, InputLayer) else _policy(value)
+                config[key] = value or "float32" if isinstance(layer, InputLayer) else write_policy(value)
             else:
                 value = value[0] if UNWRAPPED.get(layer.class_name) == key else value
                 config[key] = self._field(str(field.type), key, value, where)
-        return config
+        return {**config, **self._plain(layer.more_config(self.inline), where)}
 
     def _field(self, annotation: str, key: str, value: Any, where: str) -> Any:
         if "Config" in annotation:
@@ -361,7 +375,7 @@ class Writer:
 
     def _sequential(self, model: Sequential, path: str) -> dict[str, Any]:
         where = f"{path}/{model.name}" if path else ""
-        config = {"name": model.name, "trainable": model.trainable, "dtype": _policy(model.dtype)}
+        config = {"name": model.name, "trainable": model.trainable, "dtype": write_policy(model.dtype)}
         first = model.layers[0] if model.layers else None
         shape = first.batch_shape if isinstance(first, InputLayer) else model.build_input_shape
         layers = [self.layer(each, where) for each in model.layers]
@@ -392,12 +406,10 @@ class Writer:
             args[0], *states = args[0]
             kwargs = {"initial_state": states, **kwargs} if states else kwargs
 
-        beside = next((types[ref].dtype for ref in flatten([args, kwargs]) if isinstance(ref, Ref)), None)
-        if beside is not None and isinstance(layer, Operation):
-            args = [_array(value, beside.numpy_name) for value in args]
-
         def argument(value: Any) -> Any:
-            return _tensor(value, types[value]) if isinstance(value, Ref) else self._plain(value, where)
+            if isinstance(value, Ref):
+                return _tensor(value, types[value])
+            return _constant(value) if isinstance(layer, Operation) else self._plain(value, where)
 
         return {"args": map_structure(argument, args), "kwargs": map_structure(argument, kwargs)}
 
@@ -406,23 +418,25 @@ def _object(module: str | None, class_name: str, config: Any, registered: str | 
     return {"module": module, "class_name": class_name, "config": config, "registered_name": registered}
 
 
-def _policy(dtype: str | None) -> dict[str, Any]:
-    return _object("keras", "DTypePolicy", {"name": dtype or "float32"})
-
-
 def _shape(type: Tensor) -> list[int | None]:
     return [d if isinstance(d, int) else None for d in type.dims]
 
 
 def _tensor(ref: Ref, type: Tensor) -> dict[str, Any]:
-    config = {"shape": _shape(type), "dtype": type.dtype.numpy_name, "keras_history": list(ref)}
+    config = {"shape": _shape(type), "dtype": dtype_name(type.dtype), "keras_history": list(ref)}
     return {"class_name": "__keras_tensor__", "config": config}
 
 
-def _array(value: Any, dtype: str) -> Any:
-    """A list of numbers as an array beside tensors of a dtype; anything else as it is."""
-    numbers = isinstance(value, list) and value and all(isinstance(v, (int, float)) for v in flatten(value))
-    return {"class_name": "__numpy__", "config": {"value": value, "dtype": dtype}} if numbers else value
+def _constant(value: Any) -> Any:
+    """An argument of an operation that is no tensor: arrays with their dtype, parts of keys."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        array = np.asarray(value)
+        return {"class_name": "__numpy__", "config": {"value": array.tolist(), "dtype": array.dtype.name}}
+    if value is Ellipsis:
+        return {"class_name": "__ellipsis__", "config": {}}
+    if isinstance(value, slice):
+        return {"class_name": "__slice__", "config": {"start": value.start, "stop": value.stop, "step": value.step}}
+    return value
 
 
 class _Building(Lowering):
