@@ -334,6 +334,12 @@ class Graph:
 
         return rebuild(self)
 
+    def networkx(self) -> Any:
+        """The graph as a networkx.DiGraph between "inputs" and "outputs", for algorithms: see `ir.view`."""
+        from .view import networkx_view
+
+        return networkx_view(self)
+
     def __eq__(self, other: object) -> bool:
         """Structural equality: the same nodes in the same order, the same interface and constants."""
         from .verify import difference

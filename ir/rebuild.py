@@ -121,9 +121,10 @@ def bind_symbols(graph: Graph, types: Mapping[str, Tensor]) -> dict[str, Dim]:
     """
     values: dict[str, Dim] = {}
     for var in graph.inputs:
-        got, want = types[var.name], var.type
+        want = var.type
         if not isinstance(want, Tensor):
             continue
+        got = types[var.name]
         if not fits(want, got):
             raise ShapeError(f"input {var.name!r}: expected {want}, got {got}")
         for dim, size in zip(want.shape or (), got.dims):

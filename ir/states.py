@@ -26,6 +26,7 @@ class States:
         self._inputs: dict[str, Var] = {}
         self._newest: dict[str, Var] = {}
         self._first: dict[str, Var] = {}
+        self._versions: dict[str, list[Var]] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._inputs
@@ -38,12 +39,18 @@ class States:
         """A new state that starts from a constant."""
         var = self.b.input(name, Tensor(first.tensor.dtype, first.tensor.shape))  # its elements will not stay known
         self._inputs[name] = self._newest[name] = var
+        self._versions[name] = [var]
         self._first[name] = first
         return var
 
     def write(self, name: str, value: Var) -> None:
         """Make the value that which the state has after the run."""
         self._newest[name] = value
+        self._versions[name].append(value)
+
+    def versions(self, name: str) -> list[Var]:
+        """The values that the state has had, the newest one last."""
+        return self._versions[name]
 
     def finish(self, outputs: Sequence[Var], names: Sequence[str]) -> Graph:
         """The graph with these outputs, then the states' values, and with its state."""

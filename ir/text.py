@@ -32,15 +32,17 @@ from .types import DType, Tensor, Type
 
 INLINE = 16  # constants of up to so many elements are written out
 
+CONTAINERS = {t.word: t for t in (types.Sequence, types.Optional)}
+
 _NAME = re.compile(r"[A-Za-z_0-9][\w./-]*\Z", re.ASCII)
 
 # ---- printing ------------------------------------------------------------------------------------------------
 
 
-def graph_text(graph: Graph) -> str:
-    """The whole graph as text."""
+def graph_text(graph: Graph, elements: Callable[[Var], str] | None = None) -> str:
+    """The whole graph as text; `elements` writes what stands behind a constant's type."""
     names = {var: name for name, var in named_constants(graph).items()}
-    return "\n".join(_graph_lines(graph, names, ""))
+    return "\n".join(_graph_lines(graph, names, "", elements or constant_text))
 
 
 def node_text(node: Node) -> str:
@@ -98,7 +100,9 @@ def value_names(graph: Graph, constants: Mapping[Var, str]) -> dict[Var, str]:
     return names
 
 
-def _graph_lines(graph: Graph, constants: Mapping[Var, str], indent: str) -> Iterator[str]:
+def _graph_lines(
+    graph: Graph, constants: Mapping[Var, str], indent: str, elements: Callable[[Var], str]
+) -> Iterator[str]:
     label = _Labels(value_names(graph, constants))
     inputs = ", ".join(f"{label(v)}: {v.type}" for v in graph.inputs)
     outputs = ", ".join(_output_text(label, v, name) for v, name in zip(graph.outputs, graph.output_names))
@@ -107,7 +111,7 @@ def _graph_lines(graph: Graph, constants: Mapping[Var, str], indent: str) -> Ite
     if graph.metadata:
         yield f"{inner}metadata {json.dumps(graph.metadata, sort_keys=True)}"
     for var in graph.constants:
-        yield f"{inner}{label(var)}: {var.type} = {_constant_text(var)}"
+        yield f"{inner}{label(var)}: {var.type}{elements(var)}"
     for state in graph.state:
         yield f"{inner}state {label(state.input)} -> {state.output} = {label(state.first)}"
     for node in graph.nodes:
@@ -118,7 +122,7 @@ def _graph_lines(graph: Graph, constants: Mapping[Var, str], indent: str) -> Ite
         head, mark, comment = line.partition("  // ")
         yield head + " ["
         for name, sub in node.graphs.items():
-            first, *rest = _graph_lines(sub, constants, inner + "  ")
+            first, *rest = _graph_lines(sub, constants, inner + "  ", elements)
             yield f"{inner}  {name}: {first.lstrip()}"
             yield from rest
         yield f"{inner}]{mark}{comment}"
@@ -170,14 +174,15 @@ def value_text(value: Any) -> str:
     return f"dim {value}" if isinstance(value, Expr) else repr(value)
 
 
-def _constant_text(var: Var) -> str:
+def constant_text(var: Var, most: float = INLINE) -> str:
+    """` = ` and the elements of a constant: written out where they are `most` or less, else by their digest."""
     constant = var.constant
     assert constant is not None
-    if constant.data is not None and constant.data.size <= INLINE:
+    if constant.data is not None and constant.data.size <= most:
         text = _elements_text(constant.data)
         if text is not None:
-            return text
-    return f"sha256:{constant.digest}"
+            return f" = {text}"
+    return f" = sha256:{constant.digest}"
 
 
 def _elements_text(data: np.ndarray[Any, Any]) -> str | None:
@@ -309,18 +314,29 @@ class Parser:
 
     def type(self) -> Type:
         word = self.next("word", "a type")
-        if word in ("seq", "optional"):
+        if word in CONTAINERS:
             self.expect("<")
             element = self.type()
             self.expect(">")
-            return (types.Sequence if word == "seq" else types.Optional)(element)
-        if word not in types.DTYPES:
-            self.fail(f"unknown dtype {word!r}")
+            return CONTAINERS[word](element)
+        if word == types.Map.word:
+            self.expect("<")
+            key = self.dtype(self.next("word", "a dtype"))
+            self.expect(",")
+            element = self.type()
+            self.expect(">")
+            return types.Map(element, key)
+        self.dtype(word)
         self.expect("[")
         if self.take("*"):
             self.expect("]")
             return Tensor(types.DTYPES[word], None)
         return Tensor(types.DTYPES[word], tuple(self.several("]", self.dim)))
+
+    def dtype(self, word: str) -> DType:
+        if word not in types.DTYPES:
+            self.fail(f"unknown dtype {word!r}")
+        return types.DTYPES[word]
 
     def dim(self) -> Dim:
         total = self.dim_product()

@@ -1,4 +1,4 @@
-"""The types of the IR: dtypes, `Tensor`, `Sequence`, `Optional`.
+"""The types of the IR: dtypes, `Tensor`, `Sequence`, `Optional`, `Map`.
 
 No kernel, no pass and no frontend enters this module; ml_dtypes is imported only for the dtypes that need it.
 """
@@ -39,6 +39,8 @@ _DTYPES = {
     "f8e5m2": ("float8_e5m2", "float", 8),
     "f8e5m2fnuz": ("float8_e5m2fnuz", "float", 8),
     "f8e8m0": ("float8_e8m0fnu", "float", 8),
+    "f6e2m3": ("float6_e2m3fn", "float", 6),
+    "f6e3m2": ("float6_e3m2fn", "float", 6),
     "f4e2m1": ("float4_e2m1fn", "float", 4),
     "i4": ("int4", "int", 4),
     "u4": ("uint4", "uint", 4),
@@ -64,7 +66,7 @@ class DType:
     def numpy(self) -> np.dtype[Any]:
         """The NumPy dtype (strings are objects)."""
         if self._numpy is None:
-            if hasattr(np, self.numpy_name) or self.numpy_name in ("bool", "object"):
+            if self.numpy_name in ("bool", "object") or hasattr(np, self.numpy_name):
                 self._numpy = np.dtype(self.numpy_name)
             else:
                 import ml_dtypes
@@ -184,9 +186,23 @@ class Sequence(Container):
 
 
 class Optional(Container):
-    """A value that may be absent."""
+    """A value that may be absent (None)."""
 
     word = "optional"
+
+
+@dataclass(frozen=True)
+class Map(Container):
+    """A table (dict) of values of one type by keys, integers or strings."""
+
+    key: DType
+    word = "map"
+
+    def of(self, element: Type) -> Map:
+        return Map(element, self.key)
+
+    def __str__(self) -> str:
+        return f"map<{self.key}, {self.element}>"
 
 
 Type = Union[Tensor, Container]
@@ -212,9 +228,11 @@ def map_dims(t: Type, change: Callable[[Dim], Dim]) -> Type:
 
 
 def fits(general: Type, special: Type) -> bool:
-    """Whether a value of type `special` may stand where `general` is expected."""
+    """Whether a value of type `special` may stand where `general` is expected: one that is there is an optional too."""
+    if isinstance(general, Optional) and not isinstance(special, Optional):
+        return fits(general.element, special)
     if not isinstance(general, Tensor) or not isinstance(special, Tensor):
-        return type(general) is type(special) and fits(general.element, special.element)  # type: ignore[union-attr]
+        return _same_kind(general, special) and fits(general.element, special.element)  # type: ignore[union-attr]
     if general.dtype is not special.dtype:
         return False
     if general.shape is None or special.shape is None:
@@ -222,10 +240,17 @@ def fits(general: Type, special: Type) -> bool:
     return len(general.shape) == len(special.shape) and all(map(dims.compatible, general.shape, special.shape))
 
 
+def _same_kind(a: Type, b: Type) -> bool:
+    """Whether two containers differ in their elements at most."""
+    return type(a) is type(b) and getattr(a, "key", None) is getattr(b, "key", None)
+
+
 def join(a: Type, b: Type) -> Type:
     """The narrowest type that both a and b belong to: what the branches of an `if` have in common."""
+    if isinstance(a, Optional) is not isinstance(b, Optional):
+        return Optional(join(*(t.element if isinstance(t, Optional) else t for t in (a, b))))
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        if type(a) is not type(b):
+        if not _same_kind(a, b):
             raise ShapeError(f"no common type of {a} and {b}")
         assert not isinstance(a, Tensor) and not isinstance(b, Tensor)
         return a.of(join(a.element, b.element))

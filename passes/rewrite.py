@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ..errors import GraphError
@@ -39,10 +40,13 @@ class Statement:
     operands: tuple[Any, ...]
     attrs: dict[str, Any]
 
+    def is_op(self, op: Op) -> bool:
+        """Whether an op is the one of this line, or has its trait."""
+        return op.has(self.op) if self.trait else op.name == self.op
+
     def admits(self, node: Node) -> bool:
         """Whether a node may stand for this line, by its op and attributes."""
-        fits = node.op.has(self.op) if self.trait else node.op.name == self.op
-        return fits and all(k in node.attrs and node.attrs[k] == v for k, v in self.attrs.items())
+        return self.is_op(node.op) and all(k in node.attrs and node.attrs[k] == v for k, v in self.attrs.items())
 
 
 @dataclass
@@ -74,8 +78,28 @@ class Rule:
     def root(self) -> Statement:
         return self.pattern[-1]
 
+    @cached_property
+    def _makers(self) -> tuple[Statement, ...]:
+        """The lines that make operands of the last one."""
+        return tuple(line for line in self.pattern[:-1] if set(line.results) & set(self.root.operands))
+
+    @cached_property
+    def _constants(self) -> int:
+        """How many operands of the last line have to be constants."""
+        return sum(isinstance(o, float) or str(o).startswith("@") for o in self.root.operands)
+
+    def _plausible(self, root: Node) -> bool:
+        """A quick look, before all ways are tried: the constants are there, and the ops that make operands."""
+        operands = [v for v in root.operands if v is not None]
+        if self._constants and sum(v.data is not None for v in operands) < self._constants:
+            return False
+        made = [v.producer.op for v in operands if v.producer is not None] if self._makers else ()
+        return all(any(line.is_op(op) for op in made) for line in self._makers)
+
     def match(self, graph: Graph, root: Node) -> Match | None:
         """The match at a node, if there is one."""
+        if not self._plausible(root):
+            return None
         for found in _match_line(Match(graph), self.pattern, len(self.pattern) - 1, root):
             if len(found.nodes) == len(self.pattern) and (self.shared or self._removable(found)) and self.when(found):
                 return found
@@ -247,7 +271,7 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], limit: int = 50) -> int:
 
     GraphError names the rules that alternate if there is no end after `limit` sweeps.
     """
-    total, fitting = 0, _Fitting(rules)
+    total, fitting = 0, _fitting(rules)
     for _ in range(limit):
         applied: list[str] = []
         for node in graph.nodes:
@@ -269,11 +293,22 @@ class _Fitting(dict[Op, list[Rule]]):
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         super().__init__()
-        self.rules = rules
+        self.rules, self.count = rules, len(rules)
 
     def __missing__(self, op: Op) -> list[Rule]:
-        self[op] = [r for r in self.rules if (op.has(r.root.op) if r.root.trait else op.name == r.root.op)]
+        self[op] = [r for r in self.rules if r.root.is_op(op)]
         return self[op]
+
+
+_KNOWN: dict[int, _Fitting] = {}  # by the identity of the list of rules, which they keep alive
+
+
+def _fitting(rules: Sequence[Rule]) -> _Fitting:
+    """The rules by op, found once for each list of rules."""
+    found = _KNOWN.get(id(rules))
+    if found is None or found.count != len(rules):
+        found = _KNOWN[id(rules)] = _Fitting(rules)
+    return found
 
 
 def _apply_at(graph: Graph, node: Node, rules: Sequence[Rule]) -> list[str]:

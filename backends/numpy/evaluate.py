@@ -39,7 +39,10 @@ def flat_steps(steps: Any) -> list[Step]:
 
 
 def run_time_type(value: Any) -> Type:
-    """The type of a value at run time: an array, a list (sequence) or None inside an optional."""
+    """The type of a value at run time: an array, a list (sequence) or a dict (map)."""
+    if isinstance(value, dict):
+        key = types.string if any(isinstance(k, str) for k in value) else types.i64
+        return types.Map(run_time_type(next(iter(value.values()), np.float32(0))), key)
     if isinstance(value, list):
         elements = [run_time_type(v) for v in value]
         joined = elements[0] if elements else Tensor(types.f32, None)

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...errors import RunError, ShapeError, TenunError
+from ...ir.dims import Dim
 from ...ir.graph import Graph, Var
 from ...ir.rebuild import bind_symbols, rebuild
-from ...ir.types import Tensor, type_of
+from ...ir.types import Container, Map, Optional, Tensor, Type, string, type_of
+from ...ir.types import Sequence as ListOf
 from ...passes.algorithms import Tuner
 from ...passes.fold import Memo
 from ...passes.manager import Context, PassManager, pipeline
@@ -102,6 +104,7 @@ class Program:
             budget=budget,
             exact=options.exact,
             tuner=tuner,
+            prices=self.kernels.prices,
             memo=self._memo,
             lives=partial(buffers, parts=False),
         )
@@ -128,20 +131,24 @@ def _too_little(graph: Graph, report: Recomputation) -> RunError:
 
 def specialize(graph: Graph, inputs: Sequence[Any], context: Context) -> Graph:
     """The graph for inputs of exactly these types: symbols become numbers, shape arithmetic folds away."""
-    types = {v.name: run_time_type(x) for v, x in zip(graph.inputs, inputs)}
-    symbols = bind_symbols(graph, types)  # type: ignore[arg-type]
-    narrow = {k: t for k, t in types.items() if isinstance(t, Tensor)}
-    special = rebuild(graph, {k: Tensor(t.dtype, t.shape) for k, t in narrow.items()}, symbols)
+    tensors = [(v.name, run_time_type(x)) for v, x in zip(graph.inputs, inputs) if isinstance(v.type, Tensor)]
+    types = {name: t for name, t in tensors if isinstance(t, Tensor)}
+    symbols = bind_symbols(graph, types)
+    special = rebuild(graph, {k: Tensor(t.dtype, t.shape) for k, t in types.items()}, symbols)
     return PassManager(pipeline("specialize"), context).run(special)
 
 
 def checked(var: Var, value: Any) -> Any:
     """A value given for an input as an array of the input's dtype; ShapeError tells expected and got."""
-    want = var.type
+    return _checked(var, var.type, value)
+
+
+def _checked(var: Var, want: Type, value: Any) -> Any:
+    if isinstance(want, Optional):
+        return None if value is None else _checked(var, want.element, value)
     if not isinstance(want, Tensor):
-        if not isinstance(value, (list, tuple)):
-            raise RunError(f"input {var.name!r}: expected a list ({want}), got {type(value).__name__}")
-        return [np.asarray(v) for v in value]
+        return _checked_container(var, want, value)
+    value = _as_text(var, value) if want.dtype is string else value
     exact = type(value) is np.ndarray and value.dtype == want.dtype.numpy
     if exact and want.shape is not None and value.ndim == len(want.shape):
         return value
@@ -152,12 +159,44 @@ def checked(var: Var, value: Any) -> Any:
         raise ShapeError(f"input {var.name!r}: expected {want}, got {type(value).__name__}: {error}") from None
     if got.dtype is not want.dtype:
         array = _cast(var, want, got, array)
+    if want.shape is not None and abs(len(want.shape) - array.ndim) == 1:
+        array = _with_last_axis(array, len(want.shape), want.shape[-1:])
     if want.shape is not None and len(want.shape) != array.ndim:
         raise ShapeError(
             f"input {var.name!r}: expected {want}, got {type_of(array)}",
             hint="the first axis is the batch" if array.ndim == len(want.shape) - 1 else None,
         )
     return array
+
+
+def _with_last_axis(array: Any, rank: int, last: tuple[Dim, ...]) -> Any:
+    """A column given without its last axis of 1, or the other way round: Keras models take both."""
+    if array.ndim < rank and last == (1,):
+        return array[..., None]
+    return array[..., 0] if array.ndim > rank and array.shape[-1] == 1 else array
+
+
+def _as_text(var: Var, value: Any) -> Any:
+    """Texts of any kind as Python's, bytes read as UTF-8 (what is none stays as lone surrogates)."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "SUTO":
+        return value
+    texts = [v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for v in array.reshape(-1).tolist()]
+    other = next((v for v in texts if not isinstance(v, str)), None)
+    if other is not None:
+        raise ShapeError(f"input {var.name!r}: expected text, got a {type(other).__name__}: {other!r}")
+    out = np.empty(array.size, object)
+    out[:] = texts
+    return out.reshape(array.shape)
+
+
+def _checked_container(var: Var, want: Container, value: Any) -> Any:
+    if isinstance(want, Map) and isinstance(value, Mapping):
+        return {key: _checked(var, want.element, v) for key, v in value.items()}
+    if isinstance(want, ListOf) and isinstance(value, (list, tuple)):
+        return [_checked(var, want.element, v) for v in value]
+    kind = "a dict" if isinstance(want, Map) else "a list"
+    raise RunError(f"input {var.name!r}: expected {kind} ({want}), got {type(value).__name__}")
 
 
 def _cast(var: Var, want: Tensor, got: Tensor, array: Any) -> Any:

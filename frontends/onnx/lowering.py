@@ -6,7 +6,7 @@ besides: values known while reading, channels first and last, subgraphs with wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from ...ir.dims import Dim
 from ...ir.graph import Graph, Var
 from ...ir.rebuild import topological
 from ...ir.types import Tensor, Type, Unknown, map_dims
+from .custom import lowered
 from .functions import expanded, schema_with_function
 from .protos import Symbols, array_of, attribute_value, dense_of, proto_of_type, subgraphs
-from .registry import find
+from .registry import find, upgrades
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Model:
     folder: Path | None
     opsets: dict[str, int]
     functions: dict[tuple[str, str, str], FunctionProto] = field(default_factory=dict)
+    custom: dict[tuple[str, str], Callable[..., Any]] = field(default_factory=dict)  # the caller's operators
     symbols: Symbols = field(default_factory=Symbols)
 
 
@@ -74,13 +76,22 @@ class Lowering(Builder):
             )
         self.scope[name] = var
 
-    def define_initializers(self, proto: GraphProto) -> None:
-        """Initialisers as constants, those that are listed among the inputs too (as IR version 3 demands)."""
+    def define_initializers(self, proto: GraphProto, states: Container[str] = ()) -> dict[str, Var]:
+        """Initialisers as constants, those that are listed among the inputs too (as IR version 3 demands).
+
+        Those of `states` are only their first values, which come back by name.
+        """
+        firsts = {}
         for tensor in proto.initializer:
-            self.define(tensor.name, self.constant(array_of(tensor, self.model.folder), tensor.name))
+            constant = self.constant(array_of(tensor, self.model.folder), tensor.name)
+            if tensor.name in states:
+                firsts[tensor.name] = constant
+            else:
+                self.define(tensor.name, constant)
         for sparse in proto.sparse_initializer:
             name = sparse.values.name
             self.define(name, self.constant(dense_of(sparse, self.model.folder), name))
+        return firsts
 
     def resolve(self, names: Iterable[str]) -> list[Var]:
         """Values by name; GraphError names those that nothing defines."""
@@ -130,9 +141,16 @@ class Lowering(Builder):
         function = self.model.functions.get((domain, node.op_type, node.overload))
         if function is not None:
             return self.inline(function, operands, given)
+        own = self.model.custom.get((domain, node.op_type))
+        if own is not None:
+            attrs = {k: attribute_value(a, self.model.folder) for k, a in given.items()}
+            return lowered(self, own, node.op_type, operands, attrs)
         row = find(domain, node.op_type, version)
+        attrs = {} if row is None else {k: attribute_value(a, self.model.folder) for k, a in given.items()}
+        for older in upgrades(domain, node.op_type, version):
+            older.rewrite(self, operands, attrs)
         if row is not None:
-            return row(self, operands, {k: attribute_value(a, self.model.folder) for k, a in given.items()})
+            return row(self, operands, attrs)
         schema = schema_with_function(domain, node.op_type, version)
         if schema is None:
             raise UnsupportedError(f"operator {node.op_type} of opset {version} is not known", op=node.op_type)
@@ -319,7 +337,7 @@ def operands_of(captured: Mapping[str, Var]) -> list[Var]:
 
 def drop_unused_constants(graph: Graph) -> None:
     """Forget constants that only gave attributes."""
-    kept = set(graph.outputs)
+    kept = {*graph.outputs, *(s.first for s in graph.state)}
     for var in graph.constants:
         if not var.uses and var not in kept:
             graph.erase_constant(var)

@@ -17,7 +17,7 @@ from onnx import AttributeProto, SparseTensorProto, TensorProto, TypeProto, help
 from ...errors import LoadError, UnsupportedError
 from ...ir import dims
 from ...ir.dims import Dim
-from ...ir.types import DType, Optional, Sequence, Tensor, Type, dtype
+from ...ir.types import DType, Map, Optional, Sequence, Tensor, Type, dtype
 from .external import external_bytes
 
 SPARSE_LIMIT = 1 << 31  # bytes of a sparse initialiser made dense
@@ -64,8 +64,8 @@ class Symbols:
 def type_of_proto(proto: TypeProto, symbols: Symbols, name: str) -> Type:
     """The type that a model declares for the value called name."""
     kind = proto.WhichOneof("value")
-    if kind == "tensor_type":
-        tensor = proto.tensor_type
+    if kind in ("tensor_type", "sparse_tensor_type"):  # inside, all tensors are dense
+        tensor = getattr(proto, kind)
         element = elem_type(tensor.elem_type)
         if not tensor.HasField("shape"):
             return Tensor(element, None)
@@ -74,7 +74,12 @@ def type_of_proto(proto: TypeProto, symbols: Symbols, name: str) -> Type:
         return Sequence(type_of_proto(proto.sequence_type.elem_type, symbols, name))
     if kind == "optional_type":
         return Optional(type_of_proto(proto.optional_type.elem_type, symbols, name))
-    raise UnsupportedError(f"value {name!r} has a type that tenun does not know: {kind}", hint="tensors and sequences")
+    if kind == "map_type":
+        key = elem_type(proto.map_type.key_type)
+        return Map(type_of_proto(proto.map_type.value_type, symbols, name), key)
+    raise UnsupportedError(
+        f"value {name!r} has a type that tenun does not know: {kind}", hint="tensors, sequences, maps and optionals"
+    )
 
 
 def _dim(dim: Any, symbols: Symbols, hint: str) -> Dim:
@@ -91,6 +96,8 @@ def proto_of_type(t: Type) -> TypeProto:
         return helper.make_sequence_type_proto(proto_of_type(t.element))
     if isinstance(t, Optional):
         return helper.make_optional_type_proto(proto_of_type(t.element))
+    if isinstance(t, Map):
+        return helper.make_map_type_proto(elem_code(t.key), proto_of_type(t.element))
     assert isinstance(t, Tensor)
     shape = (
         None if t.shape is None else [d if isinstance(d, int) else str(d) if dims.known(d) else None for d in t.shape]

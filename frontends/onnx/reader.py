@@ -10,7 +10,7 @@ wrong with a model is a TenunError naming file and node.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +22,28 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 from ...errors import GraphError, LoadError, ShapeError, TenunError, UnsupportedError
 from ...ir import dims
 from ...ir.graph import Graph, Var
-from ...ir.types import Tensor, Type
+from ...ir.types import Optional, Tensor, Type
 from . import ops  # noqa: F401 - fills the table of operators
+from .custom import HINT, Function, Key, checked
 from .functions import fixed_body, schema_with_function
 from .lowering import Lowering, Model, drop_unused_constants, label, plain
+from .properties import declared_states, keep_declared, metadata, set_states
 from .protos import subgraphs, type_of_proto
-from .registry import ROWS, find
+from .registry import REFUSED, ROWS, find
 
 DEPTH_LIMIT = 32  # of subgraphs in subgraphs
 CALL_LIMIT = 64  # of functions calling functions
 
 
-def read(model: Any) -> Graph:
-    """The graph of an ONNX model: path, bytes or ModelProto.
+def read(model: Any, custom_ops: Mapping[Any, Any] | None = None) -> Graph:
+    """The graph of an ONNX model: path, bytes or ModelProto; `custom_ops`: see `custom`.
 
     LoadError, UnsupportedError, GraphError or ShapeError where that cannot be, naming file and node.
     """
     file = str(model) if isinstance(model, (str, Path)) else None
     try:
         proto = model if isinstance(model, ModelProto) else _parsed(model, file)
-        return _read(proto, file)
+        return _read(proto, file, checked(custom_ops))
     except TenunError as error:
         raise error.at(file=file) from None
     except RecursionError:
@@ -64,29 +66,37 @@ def _parsed(model: Any, file: str | None) -> ModelProto:
         raise LoadError("not an ONNX model, or a truncated one: the protobuf cannot be decoded") from None
 
 
-def _read(proto: ModelProto, file: str | None) -> Graph:
+def _read(proto: ModelProto, file: str | None, custom: dict[Key, Function]) -> Graph:
     if not proto.HasField("graph"):
         raise LoadError("not an ONNX model, or a truncated one: it holds no graph")
     opsets = {plain(o.domain): o.version for o in proto.opset_import} or ({"": 1} if proto.ir_version < 3 else {})
     if not opsets:
         raise LoadError("the model imports no opset", hint="the file may be truncated")
     functions = {(plain(f.domain), f.name, f.overload): f for f in proto.functions}
-    model = Model(file, Path(file).absolute().parent if file is not None else None, opsets, functions)
+    model = Model(file, Path(file).absolute().parent if file is not None else None, opsets, functions, custom)
     _check_operators(proto, model)
     graph = Graph(proto.graph.name or "graph")
     b = Lowering(graph, model, opsets)
+    states = declared_states(proto)
     constants = {t.name for t in proto.graph.initializer} | {s.values.name for s in proto.graph.sparse_initializer}
+    constants -= set(states)
     for value in proto.graph.input:
         if value.name not in constants:
             b.define(value.name, b.input(value.name, type_of_proto(value.type, model.symbols, value.name)))
-    b.define_initializers(proto.graph)
+    firsts = b.define_initializers(proto.graph, states)
     b.lower(proto.graph.node)
     outputs = b.resolve(o.name for o in proto.graph.output)
-    for value, var in zip(proto.graph.output, outputs):
+    for i, value in enumerate(proto.graph.output):
         if value.type.WhichOneof("value") is not None:
-            _check_output(var, type_of_proto(value.type, model.symbols, value.name), value.name)
+            declared = type_of_proto(value.type, model.symbols, value.name)
+            if isinstance(outputs[i].type, Optional) and not isinstance(declared, Optional):
+                outputs[i] = b.optional_get(outputs[i])  # the model says that it is there
+            _check_output(outputs[i], declared, value.name)
     graph.set_outputs(outputs, [o.name for o in proto.graph.output])
+    set_states(graph, states, {v.name: v for v in graph.inputs}, firsts)
     drop_unused_constants(graph)
+    graph.metadata.update(metadata(proto))
+    keep_declared(graph, proto)
     return graph
 
 
@@ -94,7 +104,7 @@ def _check_output(var: Var, declared: Type, name: str) -> None:
     """ShapeError if what the model declares contradicts what inference found."""
     found = var.type
     if not isinstance(declared, Tensor) or not isinstance(found, Tensor):
-        fits = type(declared) is type(found) or not isinstance(declared, Tensor)
+        fits = type(declared) is type(found) or isinstance(declared, Optional)
     elif declared.dtype is not found.dtype:
         fits = False
     elif declared.shape is None or found.shape is None:
@@ -128,7 +138,7 @@ def _check_operators(proto: ModelProto, model: Model) -> None:
             "operators that tenun does not know:" + "".join(f"\n    {line}" for line in lines),
             node=first,
             op=next(iter(missing))[1],
-            hint="export with another opset, or without these operators; a model function of that name is inlined",
+            hint=f"export with another opset, or without these operators; or {HINT}",
         )
 
 
@@ -136,7 +146,8 @@ def _missing_line(domain: str, name: str, version: int, nodes: list[str]) -> str
     full, known = f"{domain}.{name}" if domain else name, ROWS.get((domain, name))
     where = f"nodes {', '.join(nodes[:3])}{', ...' if len(nodes) > 3 else ''}"
     why = f"opset {version}; known from {known[0].since} on" if known else f"opset {version}"
-    return f"{full} ({why}): {where}"
+    reason = REFUSED.get((domain, name))
+    return f"{full} ({why}): {where}{f'; {reason}' if reason else ''}"
 
 
 def _check_node(
@@ -150,6 +161,8 @@ def _check_node(
         )
     version, key = opsets[domain], (domain, node.op_type, node.overload)
     function: FunctionProto | None = model.functions.get(key)
+    if function is None and (domain, node.op_type) in model.custom:
+        return
     if function is None and find(domain, node.op_type, version) is None:
         schema = schema_with_function(domain, node.op_type, version)
         if schema is None:

@@ -4,10 +4,14 @@
     def gemm(b, A, B, C=None, *, alpha=1.0, beta=1.0, transA=0, transB=0):
         ...
 
-The signature is the operator's: positional parameters are its inputs (a `Var`, or None where left out), keyword-only
-ones its attributes with their defaults.  `b` is a `Lowering`, the builder of core ops.  Rows of the same name with
-different `since` are the operator's meanings by opset version: the newest that is not newer than the model's counts.
+The signature is the operator's: positional parameters are its inputs (a `Var`, or None where left out, which those may
+be that have a default or are annotated so), keyword-only ones its attributes with their defaults.  `b` is a `Lowering`,
+the builder of core ops.  Rows of the same name with different `since` are the operator's meanings by opset version: the
+newest that is not newer than the model's counts.
 A row returns a var for the only output, or a sequence with one entry for each output.
+
+Older forms of an operator that only say the same in another way (an attribute that became an input, a default that
+changed) have no row: an upgrade makes a node of such a version one of a newer version, before its row is found.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ class Row:
     lower: Lower
     required: int
     most: int | None  # None: any number
+    needed: tuple[int, ...]  # places of inputs that cannot be left out
     attributes: dict[str, Any]
 
     def __call__(self, b: Any, operands: Sequence[Var | None], attrs: Mapping[str, Any]) -> Any:
@@ -50,7 +55,7 @@ class Row:
             raise GraphError(f"{self.name} needs the attributes {', '.join(missing)}", op=self.name)
         if self.most is not None and len(operands) > self.most:
             raise GraphError(f"{self.name} takes {self.most} inputs, got {len(operands)}", op=self.name)
-        if len(operands) < self.required or any(v is None for v in operands[: self.required]):
+        if len(operands) < self.required or any(operands[i] is None for i in self.needed):
             raise GraphError(f"{self.name} needs {self.required} inputs", op=self.name)
         return self.lower(b, *operands, **attrs)
 
@@ -80,6 +85,7 @@ def _enter(domain: str, name: str, since: int, lower: Lower) -> None:
         lower=lower,
         required=1 if variadic and not inputs else sum(p.default is REQUIRED for p in inputs),
         most=None if variadic else len(inputs),
+        needed=tuple(i for i, p in enumerate(inputs) if p.default is REQUIRED and "None" not in str(p.annotation)),
         attributes={p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY},
     )
     rows = ROWS.setdefault((domain, name), [])
@@ -89,6 +95,44 @@ def _enter(domain: str, name: str, since: int, lower: Lower) -> None:
 
 
 def find(domain: str, name: str, version: int) -> Row | None:
-    """The row for an operator in a model of an opset version, if there is one."""
+    """The row for an operator in a model of an opset version (upgrades being done), if there is one."""
+    version = max([version, *(u.until for u in upgrades(domain, name, version))])
     rows = [r for r in ROWS.get((domain, name), ()) if r.since <= version]
     return rows[-1] if rows else None
+
+
+REFUSED: dict[tuple[str, str], str] = {}  # operators that have no row, and why
+
+
+def refuse(domain: str, names: Sequence[str], reason: str) -> None:
+    """Enter operators that are known by name only; models with them are refused, the reason being told."""
+    REFUSED.update({(domain, name): reason for name in names})
+
+
+# ---- older versions ------------------------------------------------------------------------------------------
+
+Rewrite = Callable[[Any, list["Var | None"], dict[str, Any]], None]  # changes operands and attributes of a node
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """How a node of an opset version below `until` becomes one of version `until`."""
+
+    until: int
+    rewrite: Rewrite
+
+
+UPGRADES: dict[tuple[str, str], list[Upgrade]] = {}
+
+
+def upgrade(names: str, until: int, rewrite: Rewrite, domain: str = "") -> None:
+    """Enter an upgrade into the table, under one or several names separated by blanks."""
+    for name in names.split():
+        entries = UPGRADES.setdefault((domain, name), [])
+        entries.append(Upgrade(until, rewrite))
+        entries.sort(key=lambda u: u.until)
+
+
+def upgrades(domain: str, name: str, version: int) -> list[Upgrade]:
+    """The upgrades of an operator in a model of an opset version, in the order in which they are done."""
+    return [u for u in UPGRADES.get((domain, name), ()) if version < u.until]

@@ -7,6 +7,7 @@ from . import (  # noqa: F401
     elementwise,
     index,
     linalg,
+    ml,
     norm,
     pool,
     quant,

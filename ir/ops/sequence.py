@@ -1,4 +1,4 @@
-"""Sequences (lists of tensors)."""
+"""Sequences (lists of tensors) and optionals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .. import types
 from ..attributes import Dims
 from ..dims import UNKNOWN
 from ..op import UnknownDims, axis_of, op, require
-from ..types import DType, Sequence, Tensor, i64
+from ..types import DType, Optional, Sequence, Tensor, Type, boolean, i64
 
 
 def _elements(sequence: Sequence) -> Tensor:
@@ -100,3 +100,25 @@ def split_to_sequence(x: Tensor, *, axis: int = 0, sizes: Dims, keepdims: bool =
     known = not isinstance(sizes, UnknownDims) and sizes and all(s == sizes[0] for s in sizes)
     size = sizes[0] if known else UNKNOWN
     return Sequence(Tensor(x.dtype, (*x.dims[:a], size, *x.dims[a + 1 :])))
+
+
+# ---- optionals -----------------------------------------------------------------------------------------------
+
+
+@op()
+def optional_none(*, dtype: DType, sequence: bool = False) -> Optional:
+    """An absent tensor (or list of tensors); any value that is there may stand where an optional is expected."""
+    element = Tensor(dtype, None)
+    return Optional(Sequence(element) if sequence else element)
+
+
+@op()
+def optional_has(x: Type) -> Tensor:
+    """Whether a value is there: bool[]."""
+    return Tensor(boolean, (), None if isinstance(x, Optional) else (1,))
+
+
+@op("opaque")
+def optional_get(x: Type) -> Type:
+    """The value of an optional that has one."""
+    return x.element if isinstance(x, Optional) else x

@@ -13,7 +13,7 @@ import numpy as np
 from tenun.backends.numpy.evaluate import call_view, flat_steps, kernel_attributes, kernel_of, run_time_type
 from tenun.ir.attributes import check
 from tenun.ir.op import infer, lookup
-from tenun.ir.types import DType, Tensor, dtype
+from tenun.ir.types import DType, Optional, Tensor, dtype
 
 
 def garbage(shape: Any, dtype: Any = np.float32) -> np.ndarray:
@@ -78,7 +78,7 @@ def _array(value: Any) -> Any:
 def check_type(name: str, t: Any, result: Any) -> None:
     """The type rule gave a type that the kernel's result has."""
     if not isinstance(t, Tensor):
-        assert isinstance(result, list), name
+        assert result is None if isinstance(t, Optional) else isinstance(result, list), name
         return
     result = np.asarray(result)
     assert dtype(result) is t.dtype, f"{name}: rule says {t.dtype}, kernel gave {result.dtype}"

@@ -348,3 +348,5 @@ def test_copies():
     x = random(3, 4)
     assert run("identity", x) is x
     np.testing.assert_array_equal(run("stop_gradient", x), x)
+    np.testing.assert_array_equal(run("straight_through", x, random(3, 4)), x)
+    np.testing.assert_array_equal(run("round_gradient", x, np.float32(3), to="f8e5m2"), x)

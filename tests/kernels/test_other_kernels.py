@@ -46,6 +46,33 @@ def test_sequences():
         run("concat_from_sequence", [], axis=0)
 
 
+def test_optionals():
+    assert run("optional_none", dtype="f32") is None
+    assert not run("optional_has", None) and run("optional_has", np.float32(1)) and run("optional_has", [])
+    assert run("optional_get", np.float32(2)) == 2
+    with pytest.raises(RunError, match="no value"):
+        run("optional_get", None)
+
+
+def test_find_and_maps():
+    assert run("find", np.float32([np.nan, 2, 7, 2]), np.float32([2, np.nan, 2])).tolist() == [1, 0, 3, 0]
+    assert run("find", np.int64([[5]]), np.int64([])).tolist() == [[0]]
+    with pytest.raises(RunError, match="'q' is none of the 1 keys"):
+        run("find", np.array(["a", "q"], object), np.array(["a"], object), strict=True)
+    keys, values = run_all("map_items", {"b": np.float32(2), "a": np.float32(1)})
+    assert keys.tolist() == ["a", "b"] and values.tolist() == [1, 2]
+    assert run("zip_map", np.float32([[1, 2], [3, 4]]), numbers=(7, 8)) == [{7: 1, 8: 2}, {7: 3, 8: 4}]
+
+
+def test_coupled_probabilities():
+    """Pairs that one distribution explains give it, as exactly as libsvm's tolerance says."""
+    p = np.array([[0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
+    pairs = p[:, :, None] / (p[:, :, None] + p[:, None, :])
+    got = run("couple_probabilities", pairs)
+    np.testing.assert_allclose(got, p, atol=0.01)
+    np.testing.assert_allclose(got.sum(1), 1)
+
+
 def test_string_normalizer():
     words = np.array(["Monday", "tuesday", "WEDNESDAY"], object)
     assert run("string_normalizer", words, case="UPPER").tolist() == ["MONDAY", "TUESDAY", "WEDNESDAY"]
@@ -53,6 +80,48 @@ def test_string_normalizer():
     kept = run("string_normalizer", words, case_sensitive=True, stopwords=("monday", "tuesday"))
     assert kept.tolist() == ["Monday", "WEDNESDAY"]
     assert run("string_normalizer", words[None, :1], stopwords=("MONDAY",)).tolist() == [[""]]
+
+
+def test_parts_of_text():
+    """Letters of ASCII only, replaced literally, matches and runs of words filled up with empty strings."""
+    x = np.array(["aÀB b", "", "Cc"], object)
+    assert run("ascii_lower", x).tolist() == ["aÀb b", "", "cc"]
+    assert run("regex_replace", x, pattern="(B|c)", text=r"\1$").tolist() == [r"aÀ\1$ b", "", r"C\1$"]
+    parts, counts = run_all("regex_find", x, pattern="[^ ]+")
+    assert parts.tolist() == [["aÀB", "b"], ["", ""], ["Cc", ""]]
+    assert counts.tolist() == [2, 0, 1]
+    assert run("string_ngrams", parts, counts, widths=(2, 1)).tolist() == [
+        ["aÀB b", "aÀB", "b"], ["", "", ""], ["Cc", "", ""],
+    ]  # fmt: skip
+    assert run("string_ngrams", parts, widths=(2,), separator="+").tolist() == [["aÀB+b"], ["+"], ["Cc+"]]
+    assert run("string_ngrams", parts, widths=(3,)).shape == (3, 0)
+    assert [p.shape for p in run_all("regex_find", x[:0], pattern="a")] == [(0, 0), (0,)]
+    with pytest.raises(RunError, match="no regular expression"):
+        run("regex_find", x, pattern="(")
+
+
+# to_hash_bucket_fast, and to_hash_bucket_strong with the key (1, 2), of TensorFlow 2.21 with 2**62 - 57 buckets
+HASHES = {
+    "": (1936946117179621569, 443797209252341741), "a": (3694432073954588245, 546566331822570799),
+    "é": (693143013273849025, 4006969190011310591), "abcdefg": (4341691227789030229, 957890530879302020),
+    "x" * 8: (416454844068956969, 3136364361150701280), "y" * 16: (4369335550805202005, 342457030691640121),
+    "z" * 17: (2963606906321231321, 485167317194287243), "q" * 33: (337133943010535381, 2927727684352129737),
+    "w" * 64: (4555407945498560506, 961158343003684371), "v" * 65: (978096718525207314, 4591866492097387707),
+    "u" * 200: (2936433037223361146, 3537630688703656694),
+}  # fmt: skip
+
+
+def test_string_hash():
+    texts = np.array([*HASHES], object).reshape(1, -1)
+    for place, key in enumerate(((), (1, 2))):
+        got = run("string_hash", texts, key=key) % np.uint64(2**62 - 57)
+        assert got.tolist() == [[row[place] for row in HASHES.values()]]
+    numbers = np.array([0, -7, 2**63 - 1, -(2**63)])
+    digits = np.array([str(n) for n in numbers.tolist()], object)
+    for dtype in (np.int64, np.int8):
+        some = numbers[:2].astype(dtype) if dtype is np.int8 else numbers
+        np.testing.assert_array_equal(run("string_hash", some), run("string_hash", digits[: len(some)]))
+    assert run("string_hash", np.array([], object)).shape == (0,)
 
 
 # ---- random --------------------------------------------------------------------------------------------------
@@ -68,6 +137,19 @@ def test_random(dtype):
         first, second = (run(name, shape=(9,), dtype=dtype, seed=5) for _ in range(2))
         np.testing.assert_array_equal(first, second)
         assert (run(name, shape=(9,), dtype=dtype) != run(name, shape=(9,), dtype=dtype)).any()
+
+
+@pytest.mark.parametrize("alpha, beta", [(0.2, 0.2), (1e-6, 1e-6), (2.0, 0.5), (40.0, 60.0)])
+def test_random_beta(alpha, beta):
+    """Mean and variance, also where nearly all the numbers are 0 or 1; the same ones for equal keys."""
+    shape, key = np.full((200, 100), alpha, np.float32), np.uint32([1, 2])
+    y = run("random_beta", shape, np.float32(beta), key)
+    mean, total = alpha / (alpha + beta), alpha + beta
+    assert y.dtype == np.float32 and y.min() >= 0 and y.max() <= 1
+    np.testing.assert_allclose(y.mean(dtype=float), mean, atol=0.02)
+    np.testing.assert_allclose(y.var(dtype=float), mean * (1 - mean) / (total + 1), rtol=0.05)
+    np.testing.assert_array_equal(y, run("random_beta", shape, np.float32(beta), key))
+    assert (y != run("random_beta", shape, np.float32(beta), key + np.uint32(1))).any()
 
 
 # ---- control flow --------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from tenun.tests.kernels.harness import random, run_all
 
 lookup("add")
 ELSEWHERE = {"conv", "conv_transpose", "max_pool", "avg_pool", "lstm", "gru", "rnn", "if", "loop", "scan", "chain"}
+ELSEWHERE |= {"optional_none"}  # what is absent has no type at run time
 X, Y, V = random(2, 3, 4), random(3, 1), random(4, low=0.5)
 I, J = random(2, 3, 4, dtype=np.int64), random(3, 1, dtype=np.int64, low=1)
 B, C = random(2, 3, 4, dtype=np.bool_), random(3, 1, dtype=np.bool_)
@@ -20,7 +21,12 @@ PLACES = np.int64([[0, 1], [1, 0]])
 ONE = np.float32(1)
 TEXT, IMAGE = np.array(["a b", "B"], object), random(2, 3, 4, 5)
 GRAMS = {"least": 1, "most": 2, "skips": 1, "starts": (0, 1), "columns": (0, 1)}
+STUMP = [  # a tree of one branch and one of a leaf: roots, features, thresholds, modes, missing, children
+    np.int64([0, 2]), np.int64([1]), np.float32([0.5]), np.uint8([0]), np.array([True]), np.int64([[1, 2]]),
+]  # fmt: skip
 POOL = {"window": (2,), "strides": (2,), "dilations": (1,)}
+
+POSITIVE = np.float32([[4, 1, 0], [1, 3, 1], [0, 1, 2]])
 
 CASES: list[tuple] = [
     *((name, [X], {}) for name in UNARY),
@@ -31,7 +37,8 @@ CASES: list[tuple] = [
       for a in ({}, {"axes": (0, -1)}, {"axes": (1,), "keepdims": True})),
     ("pow", [X, J], {}), ("pow", [I, Y], {}), ("where", [C, X, Y], {}), ("cast", [X], {"to": "i8"}),
     ("logical_not", [B], {}), ("bit_not", [I], {}), ("is_nan", [X], {}), ("is_inf", [X], {}), ("identity", [X], {}),
-    ("stop_gradient", [X], {}),
+    ("stop_gradient", [X], {}), ("straight_through", [X, X], {}),
+    ("round_gradient", [X, ONE], {"to": "f8e5m2"}),
     ("reshape", [X], {"shape": (4, -1)}), ("transpose", [X], {"perm": (2, 0, 1)}), ("squeeze", [Y], {}),
     ("unsqueeze", [X], {"axes": (-1, 1)}), ("expand", [Y], {"shape": (2, 1, 4)}), ("concat", [X, X], {"axis": -1}),
     ("split", [X], {"axis": -1, "sizes": (1, 3)}), ("tile", [X], {"repeats": (1, 2, 0)}),
@@ -76,6 +83,12 @@ CASES: list[tuple] = [
     ("concat_from_sequence", [[X, X]], {"axis": 1}), ("concat_from_sequence", [[X, X]], {"axis": -1, "new_axis": True}),
     ("split_to_sequence", [X], {"axis": 1, "sizes": (1, 2)}), ("sequence_sizes", [[X, Y]], {"axis": -1}),
     ("sequence_zeros", [[X, Y]], {}), ("sequence_add", [[X, Y], [X, Y]], {}),
+    ("optional_has", [X], {}), ("optional_has", [[X]], {}), ("optional_get", [X], {}),
+    ("find", [I, np.int64([2, -1, 0])], {}), ("find", [TEXT, np.array(["B", "a b"], object)], {"strict": True}),
+    ("map_items", [{2: ONE, 1: ONE}], {}), ("zip_map", [V], {"words": ("a", "b", "c", "d")}),
+    ("tree_ensemble", [random(5, 2), *STUMP, random(2, 3)], {}),
+    ("tree_ensemble", [random(5, 2), *STUMP, random(2, 1)], {"aggregate": "max"}),
+    ("couple_probabilities", [np.full((2, 3, 3), 0.5, np.float32)], {}),
     ("lstm_record", [X, random(1, 4, 8), random(1, 2, 8)], {}),
     ("gru_record", [X, random(1, 4, 6), random(1, 2, 6)], {}),
     ("rnn_record", [X, random(1, 4, 2), random(1, 2, 2)], {}),
@@ -84,12 +97,21 @@ CASES: list[tuple] = [
     ("string_normalizer", [np.array(["a", "B"], object)], {"case": "UPPER"}),
     ("string_concat", [TEXT, TEXT[:1]], {}), ("string_split", [TEXT], {}), ("string_split", [TEXT], {"maxsplit": 1}),
     ("regex_full_match", [TEXT], {"pattern": "a.*"}),
+    ("ascii_lower", [TEXT], {}), ("regex_replace", [TEXT], {"pattern": "[ab]", "text": "\\1"}),
+    ("regex_find", [TEXT], {"pattern": "[^ ]"}), ("string_ngrams", [TEXT[None]], {"widths": (1, 2, 3)}),
+    ("string_ngrams", [TEXT[None], np.int64([1])], {"widths": (2, 1), "separator": "_"}),
+    ("string_hash", [TEXT], {}), ("string_hash", [PLACES], {"key": (1, -2)}),
     ("tf_idf", [TEXT], {**GRAMS, "mode": "TF", "words": ("B", "a b", "B")}),
     ("tf_idf", [PLACES], {**GRAMS, "mode": "TFIDF", "numbers": (1, 0, 1), "weights": (0.5, 2.0)}),
     ("quantize", [X, ONE], {"to": "i8"}), ("quantize", [X, V, np.uint8([1, 2, 3, 4])], {"to": "u8", "axis": 2}),
     ("quantize", [X, random(2, 3, 2, low=0.5)], {"to": "i16", "axis": -1, "block_size": 3, "precision": "f64"}),
     ("quantize", [X, ONE], {"to": "f8e4m3fn", "saturate": False}), ("quantize", [X, ONE], {"to": "u4"}),
     ("dequantize", [I, V], {"to": "f16", "axis": 2}), ("dequantize", [I[:, :1], ONE, np.int64(3)], {"to": "f32"}),
+    ("cholesky", [POSITIVE], {}), ("eigh", [POSITIVE], {}), ("eig", [random(2, 3, 3)], {}),
+    ("lu", [random(2, 3, 3)], {}),
+    ("qr", [random(2, 4, 3)], {}), ("qr", [random(4, 3)], {"complete": True}),
+    ("svd", [random(2, 4, 3)], {}), ("svd", [random(4, 3)], {"full": True}),
+    ("solve", [POSITIVE, random(3, 2)], {}), ("triangular_solve", [POSITIVE, random(2, 3, 2)], {"lower": False}),
     ("det", [random(2, 3, 3)], {}), ("inverse", [random(2, 3, 3)], {}), ("bit_cast", [V], {"to": "i32"}),
     ("dft", [random(2, 5, 1)], {"onesided": True}), ("dft", [random(5, 3, 2)], {"axis": 0, "length": 8}),
     ("dft", [random(2, 5, 2)], {"axis": 1, "onesided": True, "inverse": True}),
@@ -101,6 +123,7 @@ CASES: list[tuple] = [
                                    "padding": ((0, 0), (0, 0))}),
     ("decode_image", [np.frombuffer(b"P5 2 1 255\n\0\1", np.uint8)], {"format": "Grayscale"}),
     ("random_normal", [], {"shape": (2, 3), "dtype": "f16"}), ("random_uniform", [], {"shape": (2, 0)}),
+    ("random_beta", [V, Y + 4], {}),
 ]  # fmt: skip
 
 

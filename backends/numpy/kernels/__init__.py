@@ -10,6 +10,7 @@ from . import (  # noqa: F401
     elementwise,
     index,
     linalg,
+    ml,
     norm,
     pool,
     pool_grad,

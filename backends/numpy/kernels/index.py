@@ -93,7 +93,8 @@ def gather_elements(x: Array, indices: Array, *, axis: int) -> Array:
 
 def _along(indices: Array, size: int, axis: int, op: str) -> tuple[Array, ...]:
     """The NumPy index of the places (i, j, ...) but for `axis`, where they are indices[i, j, ...]."""
-    places: list[Array] = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+    rank = indices.ndim
+    places: list[Array] = [np.arange(n).reshape(-1, *(1,) * (rank - 1 - i)) for i, n in enumerate(indices.shape)]
     places[axis] = places_of(indices, size, op)
     return tuple(places)
 

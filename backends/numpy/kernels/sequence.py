@@ -1,4 +1,4 @@
-"""Sequences: Python lists of arrays."""
+"""Sequences: Python lists of arrays.  Optionals: the value itself, or None."""
 
 from __future__ import annotations
 
@@ -84,3 +84,20 @@ def split_to_sequence(x: Array, *, axis: int, sizes: tuple[int, ...], keepdims: 
         raise RunError(f"the sizes {tuple(sizes)} do not add up to {x.shape[axis]}", op="split_to_sequence")
     parts = np.split(x, np.cumsum(sizes)[:-1], axis)
     return parts if keepdims else [p.squeeze(axis) for p in parts]
+
+
+@function
+def optional_none(*, dtype: DType, sequence: bool) -> None:
+    return None
+
+
+@function
+def optional_has(x: Any) -> Array:
+    return np.array(x is not None)
+
+
+@function
+def optional_get(x: Any) -> Any:
+    if x is None:
+        raise RunError("the optional has no value", op="optional_get", hint="ask with OptionalHasElement before")
+    return x

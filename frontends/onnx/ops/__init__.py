@@ -1,11 +1,16 @@
 """The operators of ONNX, lowered: one file a family.  Importing this package fills `registry.ROWS`."""
 
 from . import (  # noqa: F401
+    contrib,
+    contrib_attention,
+    contrib_other,
+    contrib_quant,
     control,
     conv,
     index,
     linalg,
     math,
+    ml,
     norm,
     pool,
     quant,
@@ -17,5 +22,7 @@ from . import (  # noqa: F401
     signal,
     string,
     training,
+    trees,
+    versions,
     vision,
 )

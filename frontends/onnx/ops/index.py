@@ -78,12 +78,7 @@ def one_hot(b: Lowering, indices: Var, depth: Var, values: Var, *, axis: int = -
     return b.one_hot(places, on, off, depth=size, axis=axis)
 
 
-@onnx("TopK", since=1)
-def top_k_attribute(b: Lowering, X: Var, *, axis: int = -1, k: int) -> Sequence[Var]:
-    return b.top_k(X, k=k, axis=axis)  # type: ignore[no-any-return]
-
-
-@onnx("TopK", since=10)
+@onnx("TopK")
 def top_k(b: Lowering, X: Var, K: Var, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> Sequence[Var]:
     return b.top_k(X, k=K, axis=axis, largest=largest, sorted=sorted)  # type: ignore[no-any-return]
 

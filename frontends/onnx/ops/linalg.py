@@ -12,15 +12,7 @@ def matmul(b: Lowering, A: Var, B: Var) -> Var:
     return b.matmul(A, B)
 
 
-@onnx("Gemm", since=6)
-def gemm_broadcast(
-    b: Lowering, A: Var, B: Var, C: Var, *, alpha: float = 1.0, beta: float = 1.0, broadcast: int = 0, transA: int = 0,
-    transB: int = 0,
-) -> Var:  # fmt: skip
-    return gemm(b, A, B, C, alpha=alpha, beta=beta, transA=transA, transB=transB)
-
-
-@onnx("Gemm", since=7)
+@onnx("Gemm")
 def gemm(
     b: Lowering, A: Var, B: Var, C: Var | None = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,
     transB: int = 0,

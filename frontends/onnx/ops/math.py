@@ -37,17 +37,17 @@ for _name, _core in UNARY.items():
     onnx(_name)(_unary(_core))
 
 
-@onnx("LeakyRelu", since=6)
+@onnx("LeakyRelu")
 def leaky_relu(b: Lowering, X: Var, *, alpha: float = 0.01) -> Var:
     return b.leaky_relu(X, negative_slope=alpha)
 
 
-@onnx("Elu", since=6)
+@onnx("Elu")
 def elu(b: Lowering, X: Var, *, alpha: float = 1.0) -> Var:
     return b.elu(X, alpha=alpha)
 
 
-@onnx("Selu", since=6)
+@onnx("Selu")
 def selu(b: Lowering, X: Var, *, alpha: float = SELU["alpha"], gamma: float = SELU["gamma"]) -> Var:
     return b.selu(X, alpha=alpha, scale=gamma)
 
@@ -57,7 +57,7 @@ def celu(b: Lowering, X: Var, *, alpha: float = 1.0) -> Var:
     return b.celu(X, alpha=alpha)
 
 
-@onnx("HardSigmoid", since=6)
+@onnx("HardSigmoid")
 def hard_sigmoid(b: Lowering, X: Var, *, alpha: float = 0.2, beta: float = 0.5) -> Var:
     return b.hard_sigmoid(X, alpha=alpha, beta=beta)
 
@@ -84,7 +84,7 @@ def swish(b: Lowering, X: Var, *, alpha: float = 1.0) -> Var:
     return b.silu(X, beta=alpha)
 
 
-@onnx("PRelu", since=6)
+@onnx("PRelu")
 def prelu_channels(b: Lowering, X: Var, slope: Var) -> Var:
     """Before opset 7: one slope, or one for each channel (axis 1)."""
     if len(slope.shape) == 1 and slope.shape[0] != 1 and len(X.shape) > 2:
@@ -97,14 +97,7 @@ def prelu(b: Lowering, X: Var, slope: Var) -> Var:
     return b.where(b.less(X, 0), b.mul(X, slope), X)
 
 
-@onnx("Clip", since=6)
-def clip_attributes(
-    b: Lowering, input: Var, *, min: float = -3.4028234663852886e38, max: float = 3.4028234663852886e38
-) -> Var:
-    return b.clip(input, low=min, high=max)
-
-
-@onnx("Clip", since=11)
+@onnx("Clip")
 def clip(b: Lowering, input: Var, min: Var | None = None, max: Var | None = None) -> Var:
     if input.tensor.dtype.is_float:
         return b.clip(input, low=min, high=max)
@@ -120,7 +113,7 @@ def is_inf(b: Lowering, X: Var, *, detect_negative: int = 1, detect_positive: in
 LARGEST = {"f8e4m3fn": 448.0, "f8e4m3fnuz": 240.0, "f8e5m2": 57344.0, "f8e5m2fnuz": 57344.0}
 
 
-@onnx("Cast", since=6)
+@onnx("Cast")
 def cast(b: Lowering, input: Var, *, to: int, saturate: int = 1, round_mode: str = "up") -> Var:
     target = elem_type(to)
     if target.name == "f8e8m0" and target is not input.tensor.dtype:
@@ -315,5 +308,10 @@ def eye_like(b: Lowering, input: Var, *, dtype: int | None = None, k: int = 0) -
 
 
 @onnx("Range")
-def range_(b: Lowering, start: Var, limit: Var, delta: Var) -> Var:
-    return b.range(*(b.reshape(v, shape=()) if v.shape else v for v in (start, limit, delta)))
+def range_(b: Lowering, start: Var, limit: Var, delta: Var, *, stash_type: int = 1) -> Var:
+    """Numbers of 16 bits are counted in the type that stash_type names."""
+    own = start.tensor.dtype
+    wide = elem_type(stash_type) if own.is_float and own.bits == 16 else own
+    ends = [v if own is wide else b.cast(v, to=wide) for v in (start, limit, delta)]
+    y = b.range(*(b.reshape(v, shape=()) if v.shape else v for v in ends))
+    return y if own is wide else b.cast(y, to=own)

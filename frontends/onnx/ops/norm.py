@@ -7,7 +7,9 @@ from typing import Any
 
 from ....ir.graph import Var
 from ....ir.op import axis_of
+from ....ir.types import f64
 from ..lowering import Lowering
+from ..protos import elem_type
 from ..registry import onnx
 
 
@@ -59,7 +61,7 @@ def _like(b: Lowering, v: Var, x: Var) -> Var:
     return v if v.tensor.dtype is x.tensor.dtype else b.cast(v, to=x.tensor.dtype)
 
 
-@onnx("InstanceNormalization", since=6)
+@onnx("InstanceNormalization")
 def instance_norm(b: Lowering, input: Var, scale: Var, B: Var, *, epsilon: float = 1e-5) -> Var:
     channels = scale.shape[0] if isinstance(scale.shape[0], int) else input.shape[1]
     return b.to_first(b.group_norm(b.to_last(input), scale, B, groups=channels, axis=-1, epsilon=epsilon))
@@ -90,8 +92,18 @@ def layer_norm(
     y = b.layer_norm(X, _like(b, Scale, X), None if B is None else _like(b, B, X), axes=axes, epsilon=epsilon)
     if not (b.wants(1) or b.wants(2)):
         return (y,)
-    variance = b.reduce_variance(X, axes=axes, keepdims=True)
-    return y, b.reduce_mean(X, axes=axes, keepdims=True), b.rsqrt(b.add(variance, epsilon))
+    stash = elem_type(stash_type)
+    wide = X if X.tensor.dtype in (stash, f64) else b.cast(X, to=stash)
+    variance = b.reduce_variance(wide, axes=axes, keepdims=True)
+    statistics = b.reduce_mean(wide, axes=axes, keepdims=True), b.rsqrt(b.add(variance, epsilon))
+    return (y, *(v if v.tensor.dtype is stash else b.cast(v, to=stash) for v in statistics))
+
+
+@onnx("MeanVarianceNormalization", since=9)
+def mean_variance_norm(b: Lowering, X: Var, *, axes: tuple[int, ...] = (0, 2, 3)) -> Var:
+    """(X - mean) / (standard deviation + 1e-9), over the axes."""
+    mean, variance = (f(X, axes=axes, keepdims=True) for f in (b.reduce_mean, b.reduce_variance))
+    return b.div(b.sub(X, mean), b.add(b.sqrt(variance), 1e-9))
 
 
 @onnx("RMSNormalization")

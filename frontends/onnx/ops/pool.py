@@ -84,7 +84,7 @@ def average_pool(
     return b.to_first(b.avg_pool(b.to_last(X), count_include_pad=count_include_pad, **attrs))
 
 
-@onnx("LpPool", since=2)
+@onnx("LpPool")
 def lp_pool(
     b: Lowering, X: Var, *, auto_pad: str = "NOTSET", ceil_mode: int = 0, dilations: Ints | None = None,
     kernel_shape: Ints, p: int = 2, pads: Ints | None = None, strides: Ints | None = None,
@@ -133,7 +133,7 @@ def global_max_pool(b: Lowering, X: Var) -> Var:
     return b.reduce_max(X, axes=_spatial(X), keepdims=True)
 
 
-@onnx("GlobalLpPool", since=2)
+@onnx("GlobalLpPool")
 def global_lp_pool(b: Lowering, X: Var, *, p: int = 2) -> Var:
     return _root(b, b.reduce_sum(_power(b, b.abs(X), p), axes=_spatial(X), keepdims=True), p)
 
@@ -162,12 +162,7 @@ def max_unpool(
 # ---- resizing ------------------------------------------------------------------------------------------------
 
 
-@onnx("Upsample", since=7)
-def upsample_attribute(b: Lowering, X: Var, *, mode: str = "nearest", scales: tuple[float, ...]) -> Var:
-    return _asymmetric(b, X, scales, mode)
-
-
-@onnx("Upsample", since=9)
+@onnx("Upsample")
 @onnx("Resize", since=10)
 def upsample(b: Lowering, X: Var, scales: Var, *, mode: str = "nearest") -> Var:
     return _asymmetric(b, X, scales, mode)

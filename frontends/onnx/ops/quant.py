@@ -25,6 +25,8 @@ def quantize_linear(
     output_dtype: int = 0, precision: int = 0, saturate: int = 1,
 ) -> Var:  # fmt: skip
     target = elem_type(output_dtype) if output_dtype else u8
+    if y_scale.tensor.dtype.is_integer or y_scale.tensor.dtype.bits == 8:  # which quotients do not fit
+        y_scale = b.cast(y_scale, to=f32)
     return b.quantize(
         x,
         y_scale,

@@ -58,3 +58,15 @@ def bernoulli(b: Lowering, input: Var, *, dtype: int | None = None, seed: float 
     """1 with the probability that the input says."""
     noise = b.random_uniform(shape=b.vector(b.dims(input)), dtype=input.tensor.dtype, seed=seed_of(seed))
     return b.cast(b.less(noise, input), to=input.tensor.dtype if dtype is None else elem_type(dtype))
+
+
+@onnx("Multinomial")
+def multinomial(b: Lowering, input: Var, *, dtype: int = 6, sample_size: int = 1, seed: float | None = None) -> Var:
+    """Places in rows of (N, K), drawn with the probabilities softmax(input): how many running sums noise passes."""
+    sums = b.cumsum(b.softmax(input, axis=1), axis=1)
+    shape = b.vector([b.dim(input, 0), sample_size, 1])
+    noise = b.random_uniform(shape=shape, dtype=input.tensor.dtype, seed=seed_of(seed))
+    passed = b.cast(b.greater_equal(noise, b.unsqueeze(sums, axes=(1,))), to="i64")
+    places = b.reduce_sum(passed, axes=(2,))
+    last = b.sub(b.gather(b.shape(input), np.int64(1)), 1)  # where sums end below 1, by rounding
+    return b.cast(b.minimum(places, last), to=elem_type(dtype))

@@ -129,7 +129,7 @@ class _Cell:
         return (y, *(self.b.transpose(s, perm=(1, 0, 2)) for s in states))
 
 
-@onnx("LSTM", since=7)
+@onnx("LSTM")
 def lstm(
     b: Lowering, X: Var, W: Var, R: Var, B: Var | None = None, sequence_lens: Var | None = None,
     initial_h: Var | None = None, initial_c: Var | None = None, P: Var | None = None, *,
@@ -149,7 +149,7 @@ def lstm(
     return cell.outputs(*cell.run("lstm", operands, chosen, clip=clip, input_forget=input_forget))
 
 
-@onnx("GRU", since=7)
+@onnx("GRU")
 def gru(
     b: Lowering, X: Var, W: Var, R: Var, B: Var | None = None, sequence_lens: Var | None = None,
     initial_h: Var | None = None, *, activation_alpha: Floats = (), activation_beta: Floats = (),
@@ -166,7 +166,7 @@ def gru(
     return cell.outputs(*cell.run("gru", operands, chosen, clip=clip, reset_after=linear_before_reset))
 
 
-@onnx("RNN", since=7)
+@onnx("RNN")
 def rnn(
     b: Lowering, X: Var, W: Var, R: Var, B: Var | None = None, sequence_lens: Var | None = None,
     initial_h: Var | None = None, *, activation_alpha: Floats = (), activation_beta: Floats = (),

@@ -24,13 +24,6 @@ def _reduce(b: Lowering, name: str, data: Var, axes: Any, keepdims: int) -> Any:
     return getattr(b, logical)(data, axes=axes, keepdims=keepdims)
 
 
-def _axes_attribute(name: str) -> Callable[..., Any]:
-    def lower(b: Lowering, data: Var, *, axes: tuple[int, ...] | None = None, keepdims: int = 1) -> Any:
-        return _reduce(b, name, data, axes or None, keepdims)
-
-    return lower
-
-
 def _axes_input(name: str) -> Callable[..., Any]:
     def lower(
         b: Lowering, data: Var, axes: Var | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
@@ -45,8 +38,7 @@ def _axes_input(name: str) -> Callable[..., Any]:
 
 
 for _name, _core in REDUCTIONS.items():
-    onnx(_name)(_axes_attribute(_core))
-    onnx(_name, since=13 if _name == "ReduceSum" else 18)(_axes_input(_core))
+    onnx(_name)(_axes_input(_core))
 
 
 @onnx("ArgMax")

@@ -1,14 +1,15 @@
-"""Sequences, and optionals that are known to hold a value."""
+"""Sequences and optionals."""
 
 from __future__ import annotations
 
 import numpy as np
+from onnx import TypeProto
 
 from ....ir.graph import Var
 from ....ir.op import axis_of
-from ....ir.types import Optional, i64
+from ....ir.types import Optional, Sequence, Tensor, i64
 from ..lowering import Lowering
-from ..protos import elem_type
+from ..protos import elem_type, type_of_proto
 from ..registry import onnx
 
 
@@ -63,22 +64,26 @@ def split_to_sequence(b: Lowering, input: Var, split: Var | None = None, *, axis
 
 
 @onnx("Optional")
-def optional(b: Lowering, input: Var | None = None, *, type: object = None) -> Var:
-    """A value that is there is itself; one that may be absent is not known."""
-    if input is None:
-        raise b.refuse("an optional without a value")
-    return input
+def optional(b: Lowering, input: Var | None = None, *, type: TypeProto | None = None) -> Var:
+    """A value that is there is an optional as it is; without one, an optional of the type that has none."""
+    if input is not None:
+        return input
+    if type is None:
+        raise b.refuse("neither a value nor a type")
+    kind = type_of_proto(type, b.model.symbols, "optional")
+    element = kind.element if isinstance(kind, Sequence) else kind
+    if not isinstance(element, Tensor):
+        raise b.refuse(f"an optional of {kind}")
+    return b.optional_none(dtype=element.dtype, sequence=isinstance(kind, Sequence))
 
 
 @onnx("OptionalHasElement")
 def optional_has_element(b: Lowering, input: Var | None = None) -> Var:
     if input is not None and isinstance(input.type, Optional):
-        raise b.refuse("an optional that may be absent")
+        return b.optional_has(input)
     return b.constant(np.array(input is not None))
 
 
 @onnx("OptionalGetElement")
 def optional_get_element(b: Lowering, input: Var) -> Var:
-    if isinstance(input.type, Optional):
-        raise b.refuse("an optional that may be absent")
-    return input
+    return b.optional_get(input) if isinstance(input.type, Optional) else input

@@ -18,12 +18,7 @@ from ..lowering import Lowering
 from ..registry import onnx
 
 
-@onnx("Reshape", since=1)
-def reshape_attribute(b: Lowering, data: Var, *, shape: tuple[int, ...]) -> Var:
-    return reshape(b, data, b.as_vector(shape))
-
-
-@onnx("Reshape", since=5)
+@onnx("Reshape")
 def reshape(b: Lowering, data: Var, shape: Var, *, allowzero: int = 0) -> Var:
     """An entry 0 stands for the dimension of data at that place, unless allowzero."""
     if allowzero:
@@ -63,22 +58,12 @@ def flatten(b: Lowering, input: Var, *, axis: int = 1) -> Var:
     return b.reshape(input, shape=b.vector(entries))
 
 
-@onnx("Squeeze", since=1)
-def squeeze_attribute(b: Lowering, data: Var, *, axes: tuple[int, ...] | None = None) -> Var:
-    return b.squeeze(data, axes=axes)
-
-
-@onnx("Squeeze", since=13)
+@onnx("Squeeze")
 def squeeze(b: Lowering, data: Var, axes: Var | None = None) -> Var:
     return b.squeeze(data, axes=axes)
 
 
-@onnx("Unsqueeze", since=1)
-def unsqueeze_attribute(b: Lowering, data: Var, *, axes: tuple[int, ...]) -> Var:
-    return b.unsqueeze(data, axes=axes)
-
-
-@onnx("Unsqueeze", since=13)
+@onnx("Unsqueeze")
 def unsqueeze(b: Lowering, data: Var, axes: Var) -> Var:
     if not axes.shape:  # a scalar, as some exporters write it
         axes = b.reshape(axes, shape=(1,))
@@ -90,22 +75,12 @@ def transpose(b: Lowering, data: Var, *, perm: tuple[int, ...] | None = None) ->
     return b.transpose(data, perm=tuple(reversed(range(len(data.shape)))) if perm is None else perm)
 
 
-@onnx("Concat", since=1)
-def concat_default(b: Lowering, *inputs: Var, axis: int = 1) -> Var:
-    return b.concat(*inputs, axis=axis)
-
-
-@onnx("Concat", since=4)
+@onnx("Concat")
 def concat(b: Lowering, *inputs: Var, axis: int) -> Var:
     return b.concat(*inputs, axis=axis)
 
 
-@onnx("Split", since=1)
-def split_attribute(b: Lowering, input: Var, *, axis: int = 0, split: tuple[int, ...] | None = None) -> Sequence[Var]:
-    return _split(b, input, axis, split, b.output_count)
-
-
-@onnx("Split", since=13)
+@onnx("Split")
 def split(
     b: Lowering, input: Var, split: Var | None = None, *, axis: int = 0, num_outputs: int | None = None
 ) -> Sequence[Var]:
@@ -131,24 +106,12 @@ def _split_at_run_time(b: Lowering, x: Var, axis: int, count: int) -> Sequence[V
     return [b.slice(x, starts=low, ends=high, axes=(axis,)) for low, high in pairwise(edges)]
 
 
-@onnx("Slice", since=1)
-def slice_attributes(
-    b: Lowering, data: Var, *, axes: tuple[int, ...] | None = None, ends: tuple[int, ...], starts: tuple[int, ...]
-) -> Var:
-    return b.slice(data, starts=starts, ends=ends, axes=axes)
-
-
-@onnx("Slice", since=10)
+@onnx("Slice")
 def slice_(b: Lowering, data: Var, starts: Var, ends: Var, axes: Var | None = None, steps: Var | None = None) -> Var:
     return b.slice(data, starts=starts, ends=ends, axes=axes, steps=steps)
 
 
-@onnx("Pad", since=2)
-def pad_attributes(b: Lowering, data: Var, *, mode: str = "constant", pads: tuple[int, ...], value: float = 0.0) -> Var:
-    return _pad(b, data, pads, None, mode, value or None)
-
-
-@onnx("Pad", since=11)
+@onnx("Pad")
 def pad(
     b: Lowering, data: Var, pads: Var, constant_value: Var | None = None, axes: Var | None = None, *,
     mode: str = "constant",
@@ -205,7 +168,7 @@ def _pad_at_run_time(b: Lowering, x: Var, pads: Var, axes: Sequence[int] | None,
     return x
 
 
-@onnx("Tile", since=6)
+@onnx("Tile")
 def tile(b: Lowering, input: Var, repeats: Var) -> Var:
     return b.tile(input, repeats=repeats)
 

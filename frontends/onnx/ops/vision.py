@@ -137,3 +137,34 @@ def _kernel_places(
     y = np.broadcast_to(axes[0][:, None, :, None], (kh, kw, h, w))
     x = np.broadcast_to(axes[1][None, :, None, :], (kh, kw, h, w))
     return np.stack((y, x), -1).reshape(kh * kw, h, w, 2).astype(np.float32)
+
+
+@onnx("MaxRoiPool")
+def max_roi_pool(b: Lowering, X: Var, rois: Var, *, pooled_shape: tuple[int, ...], spatial_scale: float = 1.0) -> Var:
+    """The maximum in each bin of regions (batch, x, y, x, y), whose edges are rounded to pixels (Girshick 2015).
+
+    First along the width, then along the height: pixels outside of a bin count as -infinity, empty bins give 0.
+    """
+    batch = b.cast(b.slice(rois, starts=(0,), ends=(1,), axes=(1,)), to="i64")
+    edges = b.floor(b.add(b.mul(b.slice(rois, starts=(1,), ends=(5,), axes=(1,)), spatial_scale), 0.5))
+    y = b.gather(X, b.reshape(batch, shape=(-1,)), axis=0)
+    for axis, first in ((3, 0), (2, 1)):
+        low, high = (b.slice(edges, starts=(i,), ends=(i + 1,), axes=(1,)) for i in (first, first + 2))
+        size = b.maximum(b.add(b.sub(high, low), 1.0), 1.0)
+        y = _bins(b, y, axis, low, b.div(size, float(pooled_shape[axis - 2])), pooled_shape[axis - 2])
+    return b.where(b.is_inf(y), b.constant(0, dtype=X.tensor.dtype.numpy), y)
+
+
+def _bins(b: Lowering, x: Var, axis: int, low: Var, width: Var, count: int) -> Var:
+    """The maxima of `count` bins along an axis of x, (R, C, H, W); bins begin at low, (R, 1), and have a width."""
+    extent = b.gather(b.shape(x), np.int64(axis))
+    pixels = b.cast_like(b.unsqueeze(b.range(np.int64(0), extent, np.int64(1)), axes=(0,)), x)
+    outside = b.constant(-np.inf, dtype=x.tensor.dtype.numpy)
+    found = []
+    for i in range(count):
+        start = b.add(low, b.floor(b.mul(width, float(i))))
+        end = b.add(low, b.ceil(b.mul(width, float(i + 1))))
+        inside = b.logical_and(b.greater_equal(pixels, start), b.less(pixels, end))
+        mask = b.unsqueeze(inside, axes=(1, 2) if axis == 3 else (1, 3))
+        found.append(b.reduce_max(b.where(mask, x, outside), axes=(axis,), keepdims=True))
+    return b.concat(*found, axis=axis)  # type: ignore[no-any-return]

@@ -38,7 +38,7 @@ IOFC = (0, 3, 1, 2)  # ONNX's gates as places in the core's i, f, g, o
 
 @dataclass(frozen=True)
 class Cell:
-    """How a recurrent op is written: ONNX's operator, the order of its gates, its activations (in order, by default)."""
+    """How a recurrent op is written: ONNX's operator, the order of its gates, its activations (in order; usual)."""
 
     op_type: str
     gates: tuple[int, ...]

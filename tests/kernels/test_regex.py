@@ -1,0 +1,90 @@
+"""Regular expressions against Python's, and patterns that take it exponential time."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tenun.backends.numpy.kernels.regex import Pattern
+
+TEXTS = [
+    "",
+    "a",
+    "b",
+    "ab",
+    "aab",
+    "abab",
+    "aaa",
+    "a b",
+    "A",
+    "aB",
+    "0",
+    "12",
+    "_",
+    "a\nb",
+    "a-b",
+    "]",
+    "^",
+    "é",
+    "É",
+    "a.b",
+]
+PATTERNS = [
+    "a", "ab|a", "a*", "a+b?", "(ab)*", "(a|b)+", "a{2}", "a{1,2}b", "a{2,}", "(a{2}|b){2}", "[ab]+", "[^a]",
+    "[a-c]{2}", ".",
+    "a.b", "(?s)a.b", "(?i)ab", "(?i:a)b", r"\d+", r"\D", r"\w", r"\W*", r"a\sb", r"[\d_]", r"\.", r"a\.b", "[]]",
+    "[]^]", "[a-]+", "^a$", r"\ba\b", r"a\Bb", r"\Aa\b.*", "(?P<x>a)(?:b)", "a??b", "a*?b", "a+?", "(|a)b", "x{", "a|",
+    "()", r"\x61", "((a*)*)*", "(a|ab)(b|ab)?", r"[\x61-\x62]+", "[a\\-b]+", "(?i)é",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_against_python(pattern: str) -> None:
+    expression, expected = Pattern(pattern), re.compile(pattern, re.ASCII if "é" not in pattern else 0)
+    for text in TEXTS:
+        assert expression.matches(text) == (expected.fullmatch(text) is not None), text
+
+
+parts = st.recursive(
+    st.sampled_from(["a", "b", ".", "[ab]", "[^b]", r"\w"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map("".join), st.tuples(inner, inner).map("({0[0]}|{0[1]})".format),
+        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{1,3}", "{0,1}", "{0}"]))
+        .map("(?:{0[0]}){0[1]}".format),
+    ), max_leaves=6,
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(parts, st.text("abc_", max_size=8))
+def test_random_patterns(pattern: str, text: str) -> None:
+    assert Pattern(pattern).matches(text) == (re.fullmatch(pattern, text, re.ASCII) is not None)
+
+
+@pytest.mark.parametrize(("pattern", "text", "expected"), [
+    ("[[:alpha:]]+", "abZ", True), ("[[:^digit:]]", "1", False), (r"\pL+", "aé", True), (r"\p{Lu}", "a", False),
+    (r"\P{Nd}", "5", False), (r"\p{^Nd}", "5", False), (r"\Qa.b\E+", "a.bb", True), (r"a\z", "a", True),
+    (r"\x{e9}", "é", True), ("[[:word:]-]+", "a-b", True), ("(?i-s:A.)", "a\n", False), ("(?P<n>a)", "a", True),
+])  # fmt: skip
+def test_syntax_that_python_has_not(pattern: str, text: str, expected: bool) -> None:
+    assert Pattern(pattern).matches(text) is expected
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+b", "(a|a)*b", "(a*)*b", "(a?){40}a{40}b", "(.*)(.*)(.*)(.*)(.*)b"])
+def test_hostile_patterns(pattern: str) -> None:
+    start = time.process_time()
+    assert not Pattern(pattern).matches("a" * 300)
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("pattern", [
+    "(", ")", "a)", "[a", "*", "a**", "(?=a)", "(?!a)", "(?<=a)b", r"(a)\1", "a{2,1}", "a{9999}",
+    "((a{1000}){1000}){1000}", "(" * 5000, "[b-a]", r"\y", "[[:none:]]", "\\", r"\x{110000}", r"\p{None}",
+])  # fmt: skip
+def test_refused(pattern: str) -> None:
+    with pytest.raises((ValueError, OverflowError)):
+        Pattern(pattern)
