@@ -3,9 +3,9 @@
     %y = conv(%x, @w, @b)   becomes   %u = winograd_weights(@w) {tile = (4, 4)}      // folded: @w is a constant
                                       %y = winograd_conv(%x, %u, @b) {tile = (4, 4)}
 
-The cost of every candidate is estimated from its products and copies, with figures of one core of a machine with
-AVX-512; ratios are what matters.  With a `tuner` in the context, candidates are timed on this machine instead.  What
-was chosen, and why, is a note of the node, which the dump shows.
+The cost of every candidate is estimated from its products and copies, with the backend's prices: figures of one core of
+a machine with AVX-512; ratios are what matters.  With a `tuner` in the context, candidates are timed on this machine
+instead.  What was chosen, and why, is a note of the node, which the dump shows.
 
 How a convolution that stays `conv` is computed (as one product, as patches, depthwise) follows from its shapes alone:
 that is a table of the kernel.  Fourier transforms are no candidate: by a count of operations they lose to both for
@@ -27,12 +27,6 @@ from ..ir.ops.winograd import points
 from ..ir.types import Tensor
 from .manager import Context, register
 
-PRODUCT = 105e9  # operations a second of a product of matrices
-TRANSFORM = 1.5e9  # the same of a transform by a matrix with n rows, for each row: short products are slower
-LONGEST = 55e9  # but not faster than this
-COPY = 30e9  # bytes a second written by a copy of strided places within the cache
-FETCH = 20e9  # bytes a second read from what does not fit the cache
-FEW_ROWS = 4  # a product of m rows takes as long as one of m + FEW_ROWS at full speed
 CACHE = 1 << 20
 TILES = 64  # of a block
 
@@ -69,28 +63,53 @@ class Candidate:
 # ---- costs ---------------------------------------------------------------------------------------------------
 
 
-def _product(m: int, k: int, n: int, count: int = 1) -> float:
-    """Seconds of `count` products (m, k) @ (k, n)."""
-    fetched = k * n * 4 * count
-    return 2 * (m + FEW_ROWS) * k * n * count / PRODUCT + (fetched / FETCH if fetched > CACHE else 0)
+@dataclass(frozen=True)
+class Prices:
+    """What a backend's kernels cost, on one core.
+
+    product: operations a second of a product of matrices; few_rows: one of m rows takes as long as one of m + few_rows
+    at full speed; fetch: bytes a second read from what does not fit the cache; copy: bytes a second written by a copy
+    of strided places within the cache; transform: operations a second of a transform by a matrix with n rows, for each
+    row (short products are slower), but not faster than `longest`; element: seconds for each transformed number that
+    no product makes; least_channels: fewer channels or filters than these are not transformed.
+    """
+
+    product: float = 105e9
+    few_rows: int = 4
+    fetch: float = 20e9
+    copy: float = 30e9
+    transform: float = 1.5e9
+    longest: float = 55e9
+    element: float = 0.0
+    least_channels: int = 1
+
+    def products(self, m: int, k: int, n: int, count: int = 1) -> float:
+        """Seconds of `count` products (m, k) @ (k, n)."""
+        fetched = k * n * 4 * count
+        return 2 * (m + self.few_rows) * k * n * count / self.product + (fetched / self.fetch if fetched > CACHE else 0)
+
+    def direct(self, s: Sizes) -> float:
+        """As patches; a kernel of one element needs none."""
+        rows, depth = s.samples * math.prod(s.places), math.prod(s.kernel) * s.channels
+        patches = rows * depth * 4 / self.copy if depth > s.channels else 0
+        return self.products(rows, depth, s.filters) + patches
+
+    def winograd(self, s: Sizes, tile: Ints) -> float:
+        """Gather, transform, multiply, transform, scatter."""
+        if min(s.channels, s.filters) < self.least_channels:
+            return math.inf
+        inputs, outputs = math.prod(points(tile, s.kernel)), math.prod(tile)
+        tiles = s.samples * math.prod(math.ceil(p / m) for p, m in zip(s.places, tile))
+        blocks = math.ceil(tiles / TILES)
+        transforms = inputs * tiles * (s.channels + s.filters) * self.element
+        if not self.element:
+            speed = min(self.longest, self.transform * inputs)
+            transforms = 2 * inputs * tiles * (inputs * s.channels + outputs * s.filters) / speed
+        copies = 4 * tiles * (inputs * s.channels + outputs * s.filters) / self.copy
+        return transforms + copies + blocks * self.products(math.ceil(tiles / blocks), s.channels, s.filters, inputs)
 
 
-def _direct(s: Sizes) -> float:
-    """As patches; a kernel of one element needs none."""
-    rows, depth = s.samples * math.prod(s.places), math.prod(s.kernel) * s.channels
-    patches = rows * depth * 4 / COPY if depth > s.channels else 0
-    return _product(rows, depth, s.filters) + patches
-
-
-def _winograd(s: Sizes, tile: Ints) -> float:
-    """Gather, transform, multiply, transform, scatter."""
-    inputs, outputs = math.prod(points(tile, s.kernel)), math.prod(tile)
-    tiles = s.samples * math.prod(math.ceil(p / m) for p, m in zip(s.places, tile))
-    blocks = math.ceil(tiles / TILES)
-    speed = min(LONGEST, TRANSFORM * inputs)
-    transforms = 2 * inputs * tiles * (inputs * s.channels + outputs * s.filters) / speed
-    copies = 4 * tiles * (inputs * s.channels + outputs * s.filters) / COPY
-    return transforms + copies + blocks * _product(math.ceil(tiles / blocks), s.channels, s.filters, inputs)
+NUMPY_PRICES = Prices()
 
 
 # ---- candidates ----------------------------------------------------------------------------------------------
@@ -147,34 +166,34 @@ def _emit_weight_grad(tile: Ints) -> Emit:
     return emit
 
 
-def _candidates(sizes: Sizes | None, emit: Callable[[Ints], Emit]) -> Iterator[Candidate]:
+def _candidates(sizes: Sizes | None, emit: Callable[[Ints], Emit], prices: Prices) -> Iterator[Candidate]:
     """The convolution as it is, and by tiles of every size that is worth a try."""
     if sizes is None:
         return
-    yield Candidate("direct", _direct(sizes), None)
+    yield Candidate("direct", prices.direct(sizes), None)
     for tile in tiles_of(sizes.kernel):
         name = f"winograd {'×'.join(map(str, tile))}"
-        yield Candidate(name, _winograd(sizes, tile) / WORTH, emit(tile))
+        yield Candidate(name, prices.winograd(sizes, tile) / WORTH, emit(tile))
 
 
-def _of_conv(node: Node) -> Iterator[Candidate]:
+def _of_conv(node: Node, prices: Prices) -> Iterator[Candidate]:
     sizes = _sizes(node.operands[0], node.operands[1], node.output, node.attrs)
-    return _candidates(sizes, partial(_emit_winograd, flip=False))
+    return _candidates(sizes, partial(_emit_winograd, flip=False), prices)
 
 
-def _of_adjoint(node: Node) -> Iterator[Candidate]:
+def _of_adjoint(node: Node, prices: Prices) -> Iterator[Candidate]:
     sizes = _sizes(node.operands[0], node.operands[1], node.output, node.attrs)
     if sizes is not None and any(min(pair) < 0 for pair in _turned_padding(node, sizes.kernel)):
         sizes = None
-    return _candidates(sizes, partial(_emit_winograd, flip=True))
+    return _candidates(sizes, partial(_emit_winograd, flip=True), prices)
 
 
-def _of_weight_grad(node: Node) -> Iterator[Candidate]:
-    return _candidates(_sizes(node.operands[0], node.output, node.operands[1], node.attrs), _emit_weight_grad)
+def _of_weight_grad(node: Node, prices: Prices) -> Iterator[Candidate]:
+    return _candidates(_sizes(node.operands[0], node.output, node.operands[1], node.attrs), _emit_weight_grad, prices)
 
 
 # op: its candidates
-CHOICES: dict[str, Callable[[Node], Iterator[Candidate]]] = {
+CHOICES: dict[str, Callable[[Node, Prices], Iterator[Candidate]]] = {
     "conv": _of_conv,
     "conv_transpose": _of_adjoint,
     "conv_weight_grad": _of_weight_grad,
@@ -189,8 +208,14 @@ def algorithms(graph: Graph, context: Context) -> int:
         for sub in node.graphs.values():
             changes += algorithms(sub, context)
         if node.op.name in CHOICES and not context.exact and not node.dynamic:
-            changes += _choose(graph, node, list(CHOICES[node.op.name](node)), context)
+            changes += _choose(graph, node, list(CHOICES[node.op.name](node, _prices(node, context))), context)
     return changes
+
+
+def _prices(node: Node, context: Context) -> Prices:
+    """The backend's own prices hold for constant weights: it has no kernels for others, but those of NumPy."""
+    constant = any(v is not None and v.data is not None for v in node.operands[1:2])
+    return context.prices if context.prices is not None and constant else NUMPY_PRICES
 
 
 def _choose(graph: Graph, node: Node, candidates: list[Candidate], context: Context) -> int:

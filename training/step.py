@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,9 +172,11 @@ def _learn(b: Builder, states: States, settings: Settings, total: Var, parameter
     optimizer = settings.optimizer
     read = [p for p in parameters if p.name in states]
     current = [states.read(p.name, None) for p in read]
+    versions = [states.versions(p.name) for p in read]  # several, where a layer gives a weight another value
     with b.at("gradient"):
         loss = optimizer.scale_loss(b, states, total)
-        found = gradients_or_none(b, [loss], current)
+        each = iter(gradients_or_none(b, [loss], [v for own in versions for v in own]))
+        found = [_sum(b, [g for g in (next(each) for _ in own) if g is not None]) for own in versions]
     rows = [
         Trainable(p.name, var, g, p.shape, p.dtype, constraints.get(p.weight.constraint))
         for p, var, g in zip(read, current, found)
@@ -181,6 +184,11 @@ def _learn(b: Builder, states: States, settings: Settings, total: Var, parameter
     with b.at("optimizer"):
         for p, new in zip(read, optimizer.apply(b, states, rows)):
             states.write(p.name, new)
+
+
+def _sum(b: Builder, gradients: Sequence[Var]) -> Var | None:
+    """The sum of gradients with respect to a weight as it was at different times; None if there are none."""
+    return reduce(b.add, gradients) if gradients else None
 
 
 def _measure(

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..numpy.kernels.chains import merged_axes, spread_to
 from ..numpy.registry import Array, Step
-from ..numpy.workers import cuts, together
 from .compiler import Call, from_text
+from .crew import shares, together
 from .expressions import DTYPES, scope
 from .vectors import LANES
 
@@ -60,7 +60,7 @@ def loop_over(body: Body, operands: Sequence[Array], outs: Sequence[Array]) -> l
 def _parts(shape: Sequence[int], lines: int) -> list[tuple[slice, ...]]:
     """The whole, or halves of the longest axis if they are work enough."""
     axis = max(range(AXES), key=lambda i: shape[i])
-    pieces = cuts(shape[axis], math.prod(shape) * max(lines, 1) * FLOPS, most=2, unit=LANES)
+    pieces = shares(shape[axis], math.prod(shape) * max(lines, 1) * FLOPS, most=2, unit=LANES)
     return [(*(slice(None),) * axis, piece) for piece in pieces]
 
 

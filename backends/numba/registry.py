@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from math import inf
 from typing import Any
 
+from ...passes.algorithms import Prices
 from ..numpy import evaluate  # noqa: F401 - fills the table
 from ..numpy.registry import KERNELS, Kernel, Kernels
 
 ROWS: dict[str, Kernel] = {}
+
+# Products read the windows where they are, and transforms stay in registers.
+PRICES = Prices(product=95e9, copy=inf, element=1e-10, least_channels=16)
 
 
 def row(call: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
@@ -34,5 +39,6 @@ def row(call: Callable[..., Any], name: str | None = None) -> Callable[..., Any]
 def table() -> Kernels:
     """The rows of this backend over those of NumPy."""
     from . import kernels  # noqa: F401 - fills ROWS
+    from .copies import copied
 
-    return Kernels("numba", {**KERNELS, **ROWS})
+    return Kernels("numba", {**KERNELS, **ROWS}, copied, PRICES)

@@ -433,6 +433,39 @@ def number(typing: Any, address: Any) -> Any:
     return signature(types.int64, types.int64), code
 
 
+def caller(kinds: str) -> Any:
+    """call(at): call the function whose address lies at an address, with what lies behind it, 8 bytes each: an int64
+    for each i, a float64 for each f."""
+
+    @intrinsic
+    def call(typing: Any, at: Any) -> Any:
+        def code(context: Any, builder: Value, sig: Any, values: Any) -> Value:
+            i64 = ir.IntType(64)
+            given = [i64 if kind == "i" else ir.DoubleType() for kind in kinds]
+            places = [builder.add(values[0], i64(8 * i)) for i in range(len(kinds) + 1)]
+            function = builder.load(_pointer(builder, places[0], i64), align=8)
+            arguments = [builder.load(_pointer(builder, p, t), align=8) for p, t in zip(places[1:], given)]
+            builder.call(_pointer(builder, function, ir.FunctionType(ir.VoidType(), given)), arguments)
+            return context.get_dummy_value()
+
+        return signature(types.none, types.int64), code
+
+    return call
+
+
+@intrinsic
+def move(typing: Any, source: Any, target: Any) -> Any:
+    """Copy 4 bytes."""
+
+    def code(context: Any, builder: Value, sig: Any, values: Any) -> Value:
+        i32 = ir.IntType(32)
+        element = builder.load(_pointer(builder, values[0], i32), align=4)
+        builder.store(element, _pointer(builder, values[1], i32), align=4)
+        return context.get_dummy_value()
+
+    return signature(types.none, types.int64, types.int64), code
+
+
 @intrinsic
 def spread(typing: Any, number: Any) -> Any:
     """A vector of float32 of one number."""
@@ -489,22 +522,16 @@ def product_tile(rows: int, width: int) -> Any:
     depth, width vectors) without gaps.  The sums stay in registers and are made in this order, whatever the number of
     rows, and added to what is in out where `again` is not 0.
     """
+    i64 = ir.IntType(64)
 
     @intrinsic
     def tile(
-        typing: Any,
-        x: Any,
-        pitch: Any,
-        offsets: Any,
-        runs: Any,
-        depth: Any,
-        w: Any,
-        out: Any,
-        out_pitch: Any,
+        typing: Any, x: Any, pitch: Any, offsets: Any, runs: Any, depth: Any, w: Any, out: Any, out_pitch: Any,
         again: Any,
-    ) -> Any:
+    ) -> Any:  # fmt: skip
         def code(context: Any, builder: Value, sig: Any, values: Any) -> Value:
-            _emit_tile(builder, rows, width, *values)
+            x, pitch, offsets, runs, depth, w, *rest = values
+            _emit_tile(builder, rows, width, x, pitch, i64(4), offsets, runs, depth, w, i64(width * LANES * 4), *rest)
             return context.get_dummy_value()
 
         return signature(types.none, *[types.int64] * 9), code
@@ -512,24 +539,41 @@ def product_tile(rows: int, width: int) -> Any:
     return tile
 
 
+def strided_tile(rows: int, width: int) -> Any:
+    """tile(x, row bytes, element bytes, offsets, runs, depth, w, w row bytes, out, out row bytes, again): the same with
+    numbers of x, and rows of w, so many bytes apart."""
+
+    @intrinsic
+    def tile(
+        typing: Any, x: Any, pitch: Any, step: Any, offsets: Any, runs: Any, depth: Any, w: Any, w_pitch: Any, out: Any,
+        out_pitch: Any, again: Any,
+    ) -> Any:  # fmt: skip
+        def code(context: Any, builder: Value, sig: Any, values: Any) -> Value:
+            _emit_tile(builder, rows, width, *values)
+            return context.get_dummy_value()
+
+        return signature(types.none, *[types.int64] * 11), code
+
+    return tile
+
+
 def _emit_tile(
-    builder: Value, rows: int, width: int, x: Value, pitch: Value, offsets: Value, runs: Value, depth: Value, w: Value,
-    out: Value, out_pitch: Value, again: Value,
+    builder: Value, rows: int, width: int, x: Value, pitch: Value, step: Value, offsets: Value, runs: Value,
+    depth: Value, w: Value, w_pitch: Value, out: Value, out_pitch: Value, again: Value,
 ) -> None:  # fmt: skip
     i64, zero = ir.IntType(64), constant(F32, 0.0)
     sums = [cgutils.alloca_once_value(builder, zero) for _ in range(rows * width)]  # registers, once optimised
     for total_of in sums:
         builder.store(zero, total_of)
-    row_bytes = i64(width * LANES * 4)
     with cgutils.for_range(builder, runs, intp=i64) as run:
         start = builder.add(x, _load(builder, builder.add(offsets, builder.mul(run.index, i64(8))), i64))
         lines = [builder.add(start, builder.mul(pitch, i64(r))) for r in range(rows)]
-        weights = builder.add(w, builder.mul(builder.mul(run.index, depth), row_bytes))
-        with cgutils.for_range(builder, depth, intp=i64) as step:
-            row = builder.add(weights, builder.mul(step.index, row_bytes))
+        weights = builder.add(w, builder.mul(builder.mul(run.index, depth), w_pitch))
+        with cgutils.for_range(builder, depth, intp=i64) as at:
+            row, place = builder.add(weights, builder.mul(at.index, w_pitch)), builder.mul(at.index, step)
             factors = [_load(builder, builder.add(row, i64(v * LANES * 4)), F32.llvm) for v in range(width)]
             for r, line in enumerate(lines):
-                one = _load(builder, builder.add(line, builder.mul(step.index, i64(4))), ir.FloatType())
+                one = _load(builder, builder.add(line, place), ir.FloatType())
                 for factor, total_of in zip(factors, sums[r * width :]):
                     operands = splat(builder, one), factor, builder.load(total_of)
                     builder.store(intrinsic_call(builder, f"llvm.fma.{_suffix(F32)}", F32.llvm, *operands), total_of)

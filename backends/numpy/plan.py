@@ -25,7 +25,7 @@ from ...passes.memory import Buffer, MemoryPlan, plan_memory, with_scratch
 from ...passes.recompute import Recomputation
 from .arena import Arena
 from .evaluate import call_view, detached, evaluate, flat_steps, kernel_of
-from .registry import NUMPY, Array, Kernels, Step, same_place
+from .registry import NUMPY, Array, Kernel, Kernels, Step, same_place
 from .storage import Resident, attributes, is_bound, is_planned, parts_of, storage_of
 from .workers import Threaded
 
@@ -133,8 +133,22 @@ class Plan:
             except TenunError as error:
                 raise error.at(node=node.source or None, op=node.op.name) from None
             return flat_steps(bound)
-        call = partial(call_view, row, operands, attrs) if row.form == "view" else partial(row.call, *operands, **attrs)
-        return [partial(_store, call, outs, node.op.many)]
+        if row.form == "view":
+            return self._copied_views(row, operands, attrs, outs, node.op.many)
+        return [partial(_store, partial(row.call, *operands, **attrs), outs, node.op.many)]
+
+    def _copied_views(
+        self, row: Kernel, operands: Sequence[Any], attrs: dict[str, Any], outs: Sequence[Array | None], many: bool
+    ) -> list[Step]:
+        """Steps that copy views of an operand to places of their own."""
+        try:
+            results = row.call(*operands, **attrs)
+            pairs = list(zip(outs, results if many else (results,)))
+        except ValueError:  # the same elements in the same order, in another shape
+            if outs[0] is None or not outs[0].flags.c_contiguous:
+                return [partial(_store, partial(call_view, row, operands, attrs), outs, many)]
+            pairs = [(outs[0].reshape(operands[0].shape), operands[0])]
+        return [step for out, result in pairs if out is not None for step in self.kernels.copied(out, result)]
 
     def _loose_step(self, node: Node, programs: Callable[[Graph], Callable[..., Any]]) -> Step:
         """A step that looks its operands up and makes fresh arrays."""

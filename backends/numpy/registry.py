@@ -9,7 +9,7 @@ There are three forms of a row, from the simple to the fast:
         return np.stack(np.nonzero(x))
 
 `@view` the same, but the result shares memory with the first operand wherever NumPy can; it must not look at
-elements, only at shapes and strides:
+elements, only at shapes and strides; ValueError says that the elements, in the same order, do not lie as that needs:
 
     @view
     def transpose(x, *, perm):
@@ -46,6 +46,8 @@ from typing import Any
 
 import numpy as np
 
+from ...passes.algorithms import NUMPY_PRICES, Prices
+
 Array = np.ndarray[Any, Any]
 Step = Callable[[], Any]
 Scratch = Callable[..., Array]  # (shape, dtype) -> an uninitialised array
@@ -72,12 +74,21 @@ class Kernel:
 KERNELS: dict[str, Kernel] = {}
 
 
+def copied(out: Array, x: Array) -> list[Step]:
+    """Steps that copy x to out, of one shape."""
+    return [partial(np.copyto, out, x)]
+
+
 @dataclass(frozen=True)
 class Kernels:
-    """The table that plans are bound with: op name -> row, under a name that tells what was measured with it."""
+    """The table that plans are bound with: op name -> row, under a name that tells what was measured with it; how
+    views are copied that have to be elsewhere; what convolutions cost.
+    """
 
     name: str
     rows: Mapping[str, Kernel]
+    copied: Callable[[Array, Array], list[Step]] = copied
+    prices: Prices = NUMPY_PRICES
 
 
 NUMPY = Kernels("numpy", KERNELS)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count, pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from .registry import Step
+from .registry import Array, Step
 
 LEAST_FLOPS = 8 << 20  # of a branch: less is not worth handing to another thread
 MOST = 4  # branches of a step
@@ -33,19 +33,30 @@ except (AttributeError, OSError, TypeError):
     core_of_this_thread = None
 
 
+class Board(Protocol):
+    """Where work is laid out that a thread can take without Python, which is a hundred times as fast."""
+
+    def serve(self, stop: Array) -> None:
+        """Do what is laid out, until there has been nothing for a while, or `stop` holds something else than 0."""
+
+
 class Worker:
     """A thread that waits for work.
 
     Two locks hand over in a few microseconds, and as long as it takes to wake a core; the queue of an executor takes
-    ten times that.  The worker may run on every core but that of its caller: a virtual machine's sleeping core does not
-    look idle to Linux, which then lets both wait for one another on one core, for 50 ms and more.
+    ten times that.  Between tasks it may stand by a board.  The worker may run on every core but that of its caller: a
+    virtual machine's sleeping core does not look idle to Linux, which then lets both wait for one another on one core,
+    for 50 ms and more.
     """
 
     def __init__(self) -> None:
-        self._go, self._done = threading.Lock(), threading.Lock()
+        self._go, self._done, self._lock = threading.Lock(), threading.Lock(), threading.Lock()
         self._go.acquire()
         self._done.acquire()
-        self._task: Task = int
+        self._task: Task | None = None
+        self._board: Board | None = None
+        self._stop = np.zeros(1, np.int64)  # to be set where the worker has to come from its board
+        self._awake = False
         self._error: BaseException | None = None
         self._avoided: int | None = None
         self._thread = threading.Thread(target=self._work, name="tenun-worker", daemon=True)
@@ -53,16 +64,31 @@ class Worker:
 
     def start(self, task: Task) -> None:
         """Begin with a task."""
-        if core_of_this_thread is not None and (here := core_of_this_thread()) != self._avoided:
-            self._keep_off(here)
-        self._task = task
-        self._go.release()
+        with self._lock:
+            self._task = task
+            self._call()
 
     def finish(self) -> BaseException | None:
-        """Wait for the end; what went wrong, if something did."""
+        """Wait for the end of the task; what went wrong, if something did."""
         self._done.acquire()
         error, self._error = self._error, None
         return error
+
+    def stand_by(self, board: Board) -> None:
+        """Serve a board as long as there is something to do, now and after tasks."""
+        if self._board is not board:
+            with self._lock:
+                self._board = board
+                self._call()
+
+    def _call(self) -> None:
+        """Wake the worker, or have it come from the board that it serves."""
+        self._stop[0] = 1
+        if not self._awake:
+            self._awake = True
+            if core_of_this_thread is not None and (here := core_of_this_thread()) != self._avoided:
+                self._keep_off(here)
+            self._go.release()
 
     def _keep_off(self, core: int) -> None:
         others = os.sched_getaffinity(0) - {core}
@@ -72,15 +98,32 @@ class Worker:
             self._avoided = core
 
     def _work(self) -> None:
-        while True:
-            self._go.acquire()
+        with np.errstate(all="ignore"):
+            while True:
+                self._go.acquire()
+                while self._turn():
+                    pass
+
+    def _turn(self) -> bool:
+        """Do the next thing; False where there is none, which lets the worker sleep."""
+        with self._lock:
+            task, board = self._task, self._board
+            self._task = None
+            self._stop[0] = 0
+            self._awake = task is not None or board is not None
+        if task is not None:
             try:
-                with np.errstate(all="ignore"):
-                    self._task()
+                task()
             except BaseException as error:
                 self._error = error
-            self._task = int
+            del task  # it may hold large arrays
             self._done.release()
+        elif board is not None:
+            board.serve(self._stop)
+            with self._lock:
+                if not self._stop[0] and self._board is board:
+                    self._board = None
+        return self._awake
 
 
 class Idle:
@@ -171,10 +214,10 @@ def _run(branch: Sequence[Step]) -> None:
         step()
 
 
-def cuts(length: int, flops: int, most: int = MOST, unit: int = 1) -> list[slice]:
+def cuts(length: int, flops: int, most: int = MOST, unit: int = 1, least: int = LEAST_FLOPS) -> list[slice]:
     """An axis in as many parts as the work is worth, of whole units; one where it is not worth cutting."""
     units = -(-length // unit)
-    count = max(1, min(most, units, flops // LEAST_FLOPS))
+    count = max(1, min(most, units, flops // least))
     count -= count % 2 if count > 1 else 0  # an even number for two threads
     ends = [min(length, unit * (units * i // count)) for i in range(count + 1)]
     return [slice(*pair) for pair in pairwise(ends)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,14 @@ import pytest
 import tenun
 from tenun.backends.numba import compiler
 from tenun.backends.numba.compiler import Call
+from tenun.backends.numba.copies import copied
+from tenun.backends.numba.crew import Fork, together
 from tenun.backends.numba.registry import ROWS, table
+from tenun.backends.numba.vectors import load_some, store_some
 from tenun.backends.numpy.evaluate import flat_steps, kernel_attributes, run_time_type
 from tenun.backends.numpy.registry import KERNELS, Kernel
-from tenun.backends.numpy.workers import Parallel
+from tenun.backends.numpy.workers import Parallel, each, several
+from tenun.debug.steps import calls
 from tenun.ir.attributes import check
 from tenun.ir.op import infer, lookup
 from tenun.ir.ops.elementwise import UNARY
@@ -140,6 +146,65 @@ def test_convolution_of_strided_images_in_groups_with_a_residual() -> None:
 def test_products_with_constant_weights(m: int, k: int, n: int) -> None:
     agree("matmul", [random(m, k), constant(k, n), constant(n), random(m, n)], activation="relu", tolerance=1e-4)
     agree("matmul", [random(m, k), constant(k, n), None, None], activation="relu", tolerance=1e-4)
+
+
+@pytest.mark.parametrize("m, k, n", [(1, 3, 16), (5, 33, 48), (9, 1024, 80), (70, 130, 512)])
+def test_products_with_weights_that_change(m: int, k: int, n: int) -> None:
+    for x in (random(m, k), random(k, m).T):
+        for y in (random(k, n), random(n, k).T, random(k, n + 16)[:, 16:]):
+            agree("matmul", [x, y, random(n), random(m, n)], activation="relu", tolerance=2e-4)
+    how = {"strides": (1, 1), "dilations": (1, 1), "padding": "same", "activation": "relu", "tolerance": 2e-4}
+    agree("conv", [random(2, 7, 9, 5), random(3, 3, 5, n), random(n), None], **how)
+
+
+# x, kernel, tile, filters, padding
+WINOGRAD = {
+    "tiles that reach over all ends": ((2, 9, 11, 16), (3, 3), (4, 4), 37, "same"),
+    "no padding": ((1, 10, 9, 21), (3, 3), (2, 2), 16, "valid"),
+    "more padding on one side": ((2, 6, 7, 32), (3, 3), (4, 4), 64, ((0, 2), (1, 0))),
+    "many tiles": ((3, 33, 31, 20), (3, 3), (4, 4), 48, "same"),
+    "rows": ((1, 7, 7, 32), (1, 7), (1, 2), 32, "same"),
+    "a mixed kernel": ((1, 7, 8, 16), (5, 3), (2, 4), 16, "same"),
+    "one axis": ((2, 40, 16), (3,), (4,), 19, "same"),
+}
+
+
+@pytest.mark.parametrize("case", WINOGRAD)
+def test_winograds_convolution(case: str) -> None:
+    shape, kernel, tile, filters, padding = WINOGRAD[case]
+    (u,), _ = results(
+        KERNELS["winograd_weights"], "winograd_weights", [random(*kernel, shape[-1], filters)], {"tile": tile}
+    )
+    x, how = random(*shape, seed=2), {"kernel": kernel, "tile": tile, "padding": padding, "activation": "relu"}
+    whole = filters % 16 == 0
+    agree("winograd_conv", [x, u, random(filters), None], whole, 1e-4, **how)
+    u.flags.writeable = False
+    agree("winograd_conv", [x, u, constant(filters), None], True, 1e-4, **how)
+    (y,), _ = results(KERNELS["winograd_conv"], "winograd_conv", [x, u, None, None], how)
+    agree("winograd_conv", [x, u, constant(filters), random(*y.shape)], whole, 1e-4, **how)
+
+
+@pytest.mark.parametrize("all_ties", [False, True])
+def test_gradients_of_windows_side_by_side(all_ties: bool) -> None:
+    how = {"strides": (2, 3), "window": (2, 3), "dilations": (1, 1), "padding": "valid", "all_ties": all_ties}
+    for height, covered in ((6, True), (7, False)):
+        x = np.round(2 * random(3, height, 9, 21))
+        x[0, 0, 0, 0] = np.nan
+        y = x[:, :6].reshape(3, 3, 2, 3, 3, 21).max((2, 4))
+        agree("max_pool_grad", [x, y, random(*y.shape, seed=4)], covered, **how)
+
+
+@pytest.mark.parametrize("shape, order", [
+    ((50, 4, 28), (0, 2, 1)), ((3, 40, 50), (2, 1, 0)), ((2, 3, 5, 7, 4), (4, 2, 0, 3, 1)), ((2, 3), (1, 0)),
+    ((700,), (0,)),
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.float64])
+def test_copies_in_another_order(shape: tuple[int, ...], order: tuple[int, ...], dtype: Any) -> None:
+    x = (100 * random(*shape)).astype(dtype).transpose(order)
+    out = poisoned(x.shape, dtype)
+    for step in copied(out, x):
+        step()
+    np.testing.assert_array_equal(out, x)
 
 
 def test_products_are_summed_in_one_order_wherever_a_row_is() -> None:
@@ -287,7 +352,7 @@ def test_chains_are_one_loop() -> None:
         inputs[0][0, 0, :11] = SPECIAL
     for got, want in zip(ours(*inputs), numpys(*inputs)):
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
-    assert any("chain" in getattr(s, "func", s).__name__ for s in ours.plan(*inputs).steps if isinstance(s, Call))
+    assert {name for step in ours.plan(*inputs).steps for name in calls(step)} == {"chain"}
 
 
 def test_chains_with_ops_that_have_no_text_fall_back() -> None:
@@ -297,6 +362,107 @@ def test_chains_with_ops_that_have_no_text_fall_back() -> None:
     }"""
     x = random(2, 5000)
     np.testing.assert_array_equal(tenun.compile(tenun.parse(text), backend="numba")(x), np.sin(x) * x)
+
+
+SHUFFLE = """graph "g" (%x: f32[N, 20, 30, 112]) -> (%y: f32[N, 20, 30, 112]) {
+  %a: f32[N, 20, 30, 4, 28] = reshape(%x) {shape = (dim N, 20, 30, 4, 28)}
+  %b: f32[N, 20, 30, 28, 4] = transpose(%a) {perm = (0, 1, 2, 4, 3)}
+  %c: f32[N, 20, 30, 112] = reshape(%b) {shape = (dim N, 20, 30, 112)}
+  %y: f32[N, 20, 30, 112] = relu(%c)
+}"""
+
+
+def test_shuffled_channels_are_copied_once() -> None:
+    graph, x = tenun.parse(SHUFFLE), random(2, 20, 30, 112)
+    want = np.maximum(x.reshape(2, 20, 30, 4, 28).swapaxes(3, 4).reshape(x.shape), 0)
+    for backend, call in (("numpy", "copyto"), ("numba", "moved")):
+        ours = tenun.compile(graph, backend=backend)
+        np.testing.assert_array_equal(ours(x), want)
+        assert call in {name for step in ours.plan(x).steps for name in calls(step)}
+
+
+# ---- side by side --------------------------------------------------------------------------------------------
+
+
+def counting(counts: Array) -> list[list[Call]]:
+    """Branches that add 1 to a number each, 3 times."""
+    return [[Call(ADD_ONE, counts[i : i + 1])] * 3 for i in range(len(counts))]
+
+
+def add_one(x: int) -> None:
+    store_some(x, load_some(x, 1) + np.float32(1), 1)
+
+
+ADD_ONE = compiler.compiled(add_one)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 12])
+def test_every_branch_is_run_once(threads: int) -> None:
+    counts = np.zeros(37, np.float32)
+    (fork,) = together(counting(counts))
+    assert isinstance(fork, Fork)
+    with several(threads):
+        for _ in range(200):
+            fork()
+    np.testing.assert_array_equal(counts, 600)
+
+
+def test_who_stands_by_still_takes_tasks() -> None:
+    counts = np.zeros(4, np.float32)
+    (fork,) = together(counting(counts))
+    with several(2):
+        for i in range(50):
+            fork()
+            assert each([lambda i=i: i, lambda: 7]) == [i, 7]
+            with pytest.raises(ValueError, match="here"):
+                each([partial(fails, "here"), int])
+    np.testing.assert_array_equal(counts, 150)
+
+
+def fails(text: str) -> None:
+    raise ValueError(text)
+
+
+def test_programs_of_several_threads_do_not_meet() -> None:
+    rows = [np.zeros(4, np.float32) for _ in range(3)]
+    forks = [together(counting(counts))[0] for counts in rows]
+
+    def work(fork: Any) -> None:
+        with several(2):
+            for _ in range(200):
+                fork()
+
+    threads = [threading.Thread(target=work, args=(fork,)) for fork in forks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(rows, 600)
+
+
+# ---- training ------------------------------------------------------------------------------------------------
+
+
+def losses(backend: str, threads: int | None = None) -> list[float]:
+    tenun.set_random_seed(3)
+    layers = [tenun.layers.Conv2D(32, 3, padding="same", activation="relu"), tenun.layers.MaxPooling2D()]
+    layers += [tenun.layers.Conv2D(48, 3, activation="relu"), tenun.layers.Flatten(), tenun.layers.Dense(5, "softmax")]
+    model = tenun.Sequential([tenun.Input((16, 16, 16)), *layers])
+    model.compile("sgd", "sparse_categorical_crossentropy", backend=backend, threads=threads)
+    x, y = random(8, 16, 16, 16), np.arange(8) % 5
+    return [float(model.train_on_batch(x, y)) for _ in range(6)]
+
+
+def test_a_training_is_numpys_and_the_same_at_any_number_of_threads() -> None:
+    found = losses("numba")
+    np.testing.assert_allclose(found, losses("numpy"), rtol=2e-5)
+    assert found == losses("numba", 1)
+
+
+def test_a_model_is_not_compiled_for_a_backend_that_is_not_there() -> None:
+    model = tenun.Sequential([tenun.Input((3,)), tenun.layers.Dense(1)])
+    with pytest.raises(tenun.UnsupportedError, match="'abacus'"):
+        model.compile("sgd", "mse", backend="abacus")
 
 
 # ---- installation --------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tenun.backends.numpy.evaluate import evaluate
 from tenun.backends.numpy.program import Program
 from tenun.ir import Builder, Graph, Tensor, symbol
 from tenun.ir.types import f32, f64
+from tenun.passes.algorithms import Prices
 from tenun.passes.autodiff.engine import gradients
 from tenun.passes.manager import Context, PassManager
 
@@ -67,6 +69,18 @@ def test_text_before_and_after() -> None:
 def test_choice(graph: Graph, op: str) -> None:
     assert ops(chosen(graph)) == [op]
     assert ops(chosen(graph, exact=True)) == ["conv"]
+
+
+def test_a_backend_has_its_own_prices_for_constant_weights() -> None:
+    free = Prices(copy=math.inf, element=1e-12, least_channels=16)
+    narrow = network(1, 6, 16, 16)
+    assert ops(chosen(narrow)) == ["conv"]
+    assert ops(chosen(narrow, prices=free)) == ["winograd_conv"]
+    assert ops(chosen(network(64, 32, 8, 64), prices=free)) == ["conv"]
+    b = Builder(Graph("g"))
+    x, w = (b.input(name, Tensor(f32, shape)) for name, shape in (("x", (1, 6, 6, 16)), ("w", (3, 3, 16, 16))))
+    y = b.conv(x, w, strides=(1, 1), dilations=(1, 1), padding="same")
+    assert ops(chosen(b.outputs(y), prices=free)) == ["conv"]
 
 
 def test_results_and_exact() -> None:

@@ -3,6 +3,7 @@ filter of its own, PIXELS places of LANES channels in registers from the first t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -13,13 +14,13 @@ from numpy.lib.stride_tricks import as_strided
 from ....ir.attributes import Activation
 from ...numpy.kernels.conv import padded_sources
 from ...numpy.kernels.pool import Axis
-from ...numpy.kernels.rows import packed
-from ...numpy.registry import Array, Scratch, Step, is_constant
-from ...numpy.workers import cuts, together
+from ...numpy.registry import Array, Scratch, Step
 from ..compiler import Call, inlined, variant
+from ..copies import moved_to
+from ..crew import shares, together
 from ..expressions import activation_of
 from ..functions import linear
-from ..products import compiled_product, is_plain, packed_once, padded_bias, product_steps
+from ..products import Panels, compiled_product, is_plain, is_row, padded_bias, panels, product_steps
 from ..registry import row
 from ..vectors import LANES, fma, load, number, spread, store
 from .pool import parts_of, taps_of
@@ -117,11 +118,13 @@ def conv(
     dilations: tuple[int, ...], padding: tuple[tuple[int, int], ...], groups: int, activation: Any, out: Array,
     scratch: Scratch,
 ) -> list[Step] | None:  # fmt: skip
-    """One filter for each channel, or constant weights of groups of LANES channels or more; along one or two axes."""
+    """One filter for each channel, or groups of LANES channels or more (weights that are
+    no constant: whole vectors of them); along one or two axes."""
     if w.ndim not in (3, 4) or x.dtype != F32 or not is_plain(w, bias, residual, out) or not out.size:
         return None
     before: list[Step] = []
-    x = x if is_plain(x) else packed(x, F32, before, scratch)
+    if not is_plain(x):
+        x, before = moved_to(scratch(x.shape, F32), x)
     if w.ndim == 3:
         x, w, out, strides, dilations = x[:, None], w[None], out[:, None], (1, *strides), (1, *dilations)
         padding, residual = ((0, 0), *padding), None if residual is None else residual[:, None]
@@ -130,23 +133,26 @@ def conv(
         over = residual is not None and x.shape[-1] % LANES != 0  # may lie in out: nothing can be added twice
         run = None if over else _compiled(activation)
         return None if run is None else before + _depthwise_steps(run, x, w[..., 0, :], bias, residual, spatial, out)
-    fits = groups == 1 or w.shape[-1] // groups >= LANES
-    run = compiled_product(activation) if fits and all(p is None or is_constant(p) for p in (w, bias)) else None
-    return None if run is None else before + _product_steps(run, x, w, bias, residual, spatial, groups, out, scratch)
+    each = w.shape[-1] // groups
+    fits = (groups == 1 or each >= LANES) and is_row(bias, w.shape[-1], groups)
+    weights, run = panels(w, groups) if fits else None, compiled_product(activation)
+    if run is None or weights is None:
+        return None
+    return before + _product_steps(run, x, w.shape, weights, bias, residual, spatial, out, scratch)
 
 
 # ---- as products: windows are rows of some runs ------------------------------------------------------------------
 
 
 def _product_steps(
-    run: Any, x: Array, w: Array, bias: Array | None, residual: Array | None, spatial: Spatial, groups: int, out: Array,
-    scratch: Scratch,
+    run: Any, x: Array, shape: Sequence[int], weights: Sequence[Panels], bias: Array | None, residual: Array | None,
+    spatial: Spatial, out: Array, scratch: Scratch,
 ) -> list[Step]:  # fmt: skip
-    *taps, channels, outs = w.shape
-    each = outs // groups
-    weights, wide = packed_once(w, groups), None if bias is None else bias.reshape(groups, each)
+    *taps, channels, outs = shape
+    groups = len(weights)
+    each, wide = outs // groups, None if bias is None else bias.reshape(groups, -1)
     biases = [None if wide is None else padded_bias(wide[g], each) for g in range(groups)]
-    flops = 2 * out.size * w.size // outs
+    flops = 2 * out.size * math.prod(taps) * channels
 
     def steps_of(images: slice, flops: int) -> list[Step]:
         steps: list[Step] = []
@@ -165,7 +171,7 @@ def _product_steps(
                 steps += together(product_steps(run, *given))
         return steps
 
-    pieces = cuts(len(x), flops)
+    pieces = shares(len(x), flops)
     return together([steps_of(piece, 0) for piece in pieces]) if len(pieces) > 1 else steps_of(slice(None), flops)
 
 

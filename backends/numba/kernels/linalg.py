@@ -1,12 +1,13 @@
-"""Products with constant weights, finished in registers."""
+"""Products with matrices, finished in registers."""
 
 from __future__ import annotations
 
 from ....ir.attributes import Activation
 from ...numpy.kernels.rows import as_matrix, matrix_of
 from ...numpy.registry import Array, Scratch, Step, is_constant
-from ...numpy.workers import together
-from ..products import DEPTH, compiled_product, is_plain, packed_once, padded_bias, product_steps
+from ..copies import moved_to
+from ..crew import together
+from ..products import DEPTH, F32, compiled_product, is_plain, is_row, padded_bias, panels, product_steps
 from ..registry import row
 
 
@@ -15,22 +16,36 @@ def matmul(
     x: Array, y: Array, bias: Array | None, residual: Array | None, *, activation: Activation, out: Array,
     scratch: Scratch,
 ) -> list[Step] | None:  # fmt: skip
-    """If y is a constant matrix, and the bias a constant row."""
-    fits = y.ndim == 2 and x.ndim > 1 and is_plain(x, y, bias, residual, out) and out.size and out.flags.c_contiguous
-    if not fits or not is_constant(y) or (bias is not None and not (is_constant(bias) and bias.size == y.shape[1])):
+    """If y is a matrix (one that is no constant: of whole vectors), and the bias a row."""
+    fits = (
+        y.ndim == 2
+        and x.ndim > 1
+        and x.dtype == y.dtype == F32
+        and is_plain(bias, residual, out)
+        and out.size
+        and y.size
+    )
+    if not fits or not out.flags.c_contiguous or not is_row(bias, y.shape[1]):
         return None
-    rows, run, depth = matrix_of(x, y.shape[0]), compiled_product(activation), run_of(y.shape[0])
-    added = residual
+    rows, run, depth = _rows(x, y.shape[0]), compiled_product(activation), run_of(y.shape[0])
+    y, before = (y, []) if is_constant(y) or is_plain(y) else moved_to(scratch(y.shape, F32), y)
+    weights, added = panels(y), residual
     if residual is not None:
         added = matrix_of(residual, y.shape[1]) if residual.shape == out.shape else None
-    if rows is None or run is None or (added is None) != (residual is None):
+    if rows is None or run is None or weights is None or (added is None) != (residual is None):
         return None
+    step = rows.strides[-1] if rows.shape[1] > 1 else F32.itemsize
     branches = product_steps(
-        run, rows[None, None], range(0, 4 * y.shape[0], 4 * depth), depth, packed_once(y)[0],
+        run, rows[None, None], range(0, step * y.shape[0], step * depth), depth, weights[0],
         padded_bias(bias, y.shape[1]), None if added is None else added[None, None],
         as_matrix(out, y.shape[1])[None, None], scratch, 2 * out.size * y.shape[0],
     )  # fmt: skip
-    return together(branches)
+    return before + together(branches)
+
+
+def _rows(x: Array, depth: int) -> Array | None:
+    """x as a matrix of rows; None where it is none without a copy."""
+    return x if x.ndim == 2 else matrix_of(x, depth)
 
 
 def run_of(depth: int) -> int:

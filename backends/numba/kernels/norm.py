@@ -10,8 +10,8 @@ import numpy as np
 from ...numpy.kernels import norm as plain
 from ...numpy.kernels.rows import contiguous
 from ...numpy.registry import Array, Scratch, Step, is_constant
-from ...numpy.workers import cuts, together
 from ..compiler import Call, compiled, inlined
+from ..crew import shares, together
 from ..functions import exp_falling, log
 from ..loops import Body, loop_over
 from ..registry import row
@@ -228,5 +228,5 @@ def _are_rows(x: Array, out: Array) -> bool:
 
 def _by_rows(run: Any, x: Array, out: Array, *more: Any) -> list[Step]:
     """A compiled function of (rows, size, x, out, ...), the rows in branches."""
-    parts = cuts(len(x), x.size * ELEMENT_FLOPS)
+    parts = shares(len(x), x.size * ELEMENT_FLOPS)
     return together([[Call(run, p.stop - p.start, x.shape[1], x[p], out[p], *more)] for p in parts])

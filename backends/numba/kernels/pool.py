@@ -9,10 +9,10 @@ import numpy as np
 
 from ...numpy.kernels.pool import Axis, Pairs, axes_of, mean_factors
 from ...numpy.registry import Array, Scratch, Step
-from ...numpy.workers import cuts, together
-from ..compiler import Call, variant
+from ..compiler import Call, compiled, variant
+from ..crew import shares, together
 from ..registry import row
-from ..vectors import LANES, load, load_one, maximum, number, spread, store
+from ..vectors import LANES, load, load_one, maximum, number, spread, store, where
 
 F32 = np.dtype(np.float32)
 TAP_FLOPS = 4  # what a tap counts for where work is shared out
@@ -58,6 +58,32 @@ def _sum(x: Any, y: Any) -> Any:
     return x + y
 
 
+def given_back(
+    images: int, rows: int, columns: int, channels: int, high: int, wide: int, ties: int, x: int, x_n: int, x_y: int,
+    x_x: int, y: int, y_n: int, y_y: int, y_x: int, g: int, g_n: int, g_y: int, g_x: int, out: int, out_n: int,
+    out_y: int, out_x: int,
+) -> None:  # fmt: skip
+    """out = g of each window (high, wide), side by side, where x is the first that equals y, else 0; or all that do."""
+    for n in range(images):
+        for i in range(rows):
+            for j in range(columns):
+                source, target = x + n * x_n + i * high * x_y + j * wide * x_x, out + n * out_n + i * high * out_y
+                largest, given, c = y + n * y_n + i * y_y + j * y_x, g + n * g_n + i * g_y + j * g_x, 0
+                target += j * wide * out_x
+                while c < 4 * channels:
+                    c = min(c, 4 * (channels - LANES))  # the last vector may do some channels again
+                    most, gradient, zero = load(largest + c), load(given + c), spread(np.float32(0))
+                    waiting = zero == zero
+                    for a in range(high):
+                        for b in range(wide):
+                            hit = (load(source + a * x_y + b * x_x + c) == most) & waiting
+                            store(target + a * out_y + b * out_x + c, where(hit, gradient, zero))
+                            if ties == 0:
+                                waiting = waiting & ~hit
+                    c += 4 * LANES
+
+
+given_back_compiled = compiled(given_back)
 largest_of_windows = variant(windows, "max")
 means_of_windows = variant(windows, "mean", combine=_sum, EMPTY=0.0)
 
@@ -109,11 +135,36 @@ def _windows(run: Any, x: Array, out: Array, axes: Sequence[Axis], factors: Arra
     return together(branches)
 
 
+@row
+def max_pool_grad(
+    x: Array, y: Array, g: Array, *, window: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...],
+    padding: Pairs, ceil_mode: bool, all_ties: bool, out: Array, scratch: Scratch,
+) -> list[Step] | None:  # fmt: skip
+    """Two axes that windows cover side by side, LANES channels or more."""
+    axes = axes_of(x, y, window, strides, dilations, padding)
+    covered = len(axes) == 2 and all(
+        axis.window == axis.stride
+        and axis.dilation == 1
+        and axis.before == 0
+        and axis.places * axis.stride == axis.size
+        for axis in axes
+    )
+    if not covered or x.shape[-1] < LANES or any(a.dtype != F32 or a.strides[-1] != 4 for a in (x, y, g, out)):
+        return None
+    branches: list[list[Step]] = []
+    for images, rows in parts_of(len(x), axes[0].places, out.size * TAP_FLOPS):
+        tall = slice(rows.start * window[0], rows.stop * window[0])
+        arrays = x[images, tall], y[images, rows], g[images, rows], out[images, tall]
+        given = [number for a in arrays for number in (a, *a.strides[:3])]
+        branches.append([Call(given_back_compiled, *arrays[1].shape, *window, all_ties, *given)])
+    return together(branches)
+
+
 def parts_of(images: int, rows: int, flops: int) -> list[tuple[slice, slice]]:
     """Images, or rows of all images if there are more of these, in parts that are work enough for a thread."""
     if images >= rows:
-        return [(part, slice(0, rows)) for part in cuts(images, flops)]
-    return [(slice(0, images), part) for part in cuts(rows, flops)]
+        return [(part, slice(0, rows)) for part in shares(images, flops)]
+    return [(slice(0, images), part) for part in shares(rows, flops)]
 
 
 def taps_of(axis: Axis) -> Array:
