@@ -2,10 +2,18 @@
 
 from . import (  # noqa: F401 - importing a family enters its layers into the table
     activation,
+    applications,
     attention,
+    audio,
+    augmentation,
+    category,
     conv,
+    conv_recurrent,
     core,
+    einsum,
+    features,
     input,
+    lookup,
     merge,
     model,
     norm,
@@ -14,6 +22,9 @@ from . import (  # noqa: F401 - importing a family enters its layers into the ta
     recurrent,
     regularization,
     reshape,
+    resizing,
+    spectral,
+    text,
     wrappers,
 )
 from .base import LAYERS, Layer, Weight, layer

@@ -234,7 +234,11 @@ class PReLU(Layer):
 
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         shared = [self.shared_axes] if isinstance(self.shared_axes, int) else list(self.shared_axes or ())
-        shape = [1 if i in shared else d for i, d in enumerate(inputs[0].dims) if i]
+        shape = list(inputs[0].dims[1:])
+        for axis in shared:  # counted with the batch; as Keras does it, -1 is the axis before the last one
+            if not -len(shape) < axis <= len(shape):
+                raise self.invalid(f"shared_axes={self.shared_axes!r} of an input with {len(shape) + 1} axes")
+            shape[axis - 1] = 1
         yield self.weight("alpha", tuple(shape))
 
     def lower(self, b: Builder, x: Var, w: Scope) -> Var:

@@ -58,7 +58,7 @@ class Projection(Layer):
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         shape = (*inputs[0].dims[-self.inputs :], *self.outputs)
         axes = range(len(shape))
-        initializer = _with_axes(self.kernel_initializer, axes[: self.inputs], axes[self.inputs :])
+        initializer = with_axes(self.kernel_initializer, axes[: self.inputs], axes[self.inputs :])
         yield Weight("kernel", shape, initializer, True, self.kernel_regularizer, self.kernel_constraint)
         if self.use_bias:
             yield self.weight("bias", tuple(self.outputs))
@@ -72,7 +72,7 @@ class Projection(Layer):
         return y if len(self.outputs) == 1 else b.reshape(y, shape=(*free, *self.outputs))  # type: ignore[no-any-return]
 
 
-def _with_axes(initializer: Config, inputs: Sequence[int], outputs: Sequence[int]) -> Config:
+def with_axes(initializer: Config, inputs: Sequence[int], outputs: Sequence[int]) -> Config:
     """An initialiser that is told which axes of a kernel are inputs and outputs, where it wants to know."""
     config = {"class_name": initializer, "config": {}} if isinstance(initializer, str) else initializer
     if not isinstance(config, dict) or not isinstance(config.get("class_name"), str):

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Union
 
 from ..errors import UnsupportedError
 from ..ir import Builder, Tensor, Var, dtype
+from ..ir.types import DType, string
+from .policy import policy
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -48,7 +50,7 @@ class Weight:
 
     `initializer` is Keras' config of one, or a function (shape, dtype, generator) -> array; `adjust` changes the
     initial elements in place.  A `kept` variable changes whenever the layer runs (a seed): it is a state of every
-    graph.
+    graph.  `.keras` files have no place for one that is not `stored`; its initialiser is a function.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Weight:
     autocast: bool = True  # whether the lowering sees it in the layer's compute dtype
     adjust: Callable[[Any], None] | None = None
     kept: bool = False
+    stored: bool = True
 
 
 @dataclass_transform(eq_default=False, field_specifiers=(field,))
@@ -91,6 +94,8 @@ class Layer:
     supports_masking: ClassVar[bool] = False  # the default `compute_mask` hands the mask on
     autocast: ClassVar[bool] = True  # floating-point inputs come in the compute dtype
     needs_float: ClassVar[bool] = False  # integer inputs are cast to the compute dtype too
+    trains_by_default: ClassVar[bool] = False  # Keras' `call` has training=True: files say so where nobody did
+    couples_samples: ClassVar[bool] = False  # in training, a sample's result depends on the others of the batch
     first_argument: ClassVar[str] = "inputs"  # the name of the input in Keras' `call`
     call_arguments: ClassVar[tuple[str, ...]] = ("mask",)  # of Keras' `call`, after the input, in its order
     stored_as: ClassVar[str | None] = None  # the class that Keras knows under `class_name`, if it is called otherwise
@@ -153,9 +158,30 @@ class Layer:
                 yield f.name, value
 
     @property
+    def expanded(self) -> Layer:
+        """The layer that is lowered and written in this one's place: a model, where this is a recipe for one."""
+        return self
+
+    def more_config(self, inline: bool) -> dict[str, Any]:
+        """Config keys as a file has them beside the fields or in their place.
+
+        inline: with what goes to assets, in files that can have them.
+        """
+        return {}
+
+    @property
     def activity(self) -> Config:
         """The regulariser of the layer's output."""
         return self.activity_regularizer
+
+    @property
+    def twin(self) -> Layer | None:
+        """A layer whose first variable Keras stores among this one's too, as the first."""
+        return None
+
+    def as_stored(self, arrays: Sequence[Any]) -> Sequence[Any]:
+        """The arrays of the layer's variables as files have them."""
+        return arrays
 
     # ---- what lowerings share
 
@@ -176,13 +202,12 @@ class Layer:
     @property
     def compute_dtype(self) -> str:
         """The dtype in which the layer computes, by its dtype policy."""
-        name = self.dtype or "float32"
-        return {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}.get(name, name)
+        return policy(self.dtype).compute
 
     @property
     def variable_dtype(self) -> str:
         """The dtype in which the layer keeps its weights, by its dtype policy."""
-        return "float32" if str(self.dtype).startswith("mixed_") else self.dtype or "float32"
+        return policy(self.dtype).variable
 
     def refuse(self, key: str, hint: str | None = None) -> None:
         """Raise UnsupportedError that names layer, key and value."""
@@ -288,6 +313,11 @@ def as_dtype(b: Builder, x: Var, name: Any) -> Var:
     """x in the dtype called `name`."""
     wanted = dtype(name)
     return x if x.tensor.dtype is wanted else b.cast(x, to=wanted)
+
+
+def dtype_name(of: DType) -> str:
+    """The name by which Keras knows a dtype."""
+    return "string" if of is string else of.numpy_name
 
 
 def is_float(x: Var) -> bool:

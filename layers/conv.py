@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir import Builder, Tensor, Var
 from .activation import activate, check_activation
+from .adapted import Adapted
 from .base import Config, Function, Layer, Weight, channel_axis, from_last, integers, layer, layer_base, to_last
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class _Convolution(Layer):
 
 
 @layer_base()
-class _Conv(_Convolution):
+class _Conv(_Convolution, Adapted):
     filters: int
     kernel_size: Any
     strides: Any = 1
@@ -81,16 +82,17 @@ class _Conv(_Convolution):
     bias_regularizer: Config = None
     kernel_constraint: Config = None
     bias_constraint: Config = None
-    lora_rank: int | None = None  # the file's kernel holds the adaptation already
+    lora_rank: int | None = None
     lora_alpha: float | None = None
 
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         shape = (*self.kernel_size, self.channels(inputs[0]) // self.groups, self.filters)
-        yield self.weight("kernel", shape)
+        yield self.frozen(self.weight("kernel", shape))
         yield from self.bias_weight(self.filters)
+        yield from self.adaptation(shape)
 
     def convolve(self, b: Builder, x: Var, w: Scope, bias: Var | None) -> Var:
-        return b.conv(x, w.kernel, bias, padding=self.padding, groups=self.groups, **self.steps)
+        return b.conv(x, self.adapted(b, w), bias, padding=self.padding, groups=self.groups, **self.steps)
 
 
 @layer_base()

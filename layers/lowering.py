@@ -85,6 +85,11 @@ class Parameter:
             self.layer.version += 1
 
 
+def needed(parameter: Parameter) -> bool:
+    """Whether a file has to hold the parameter; it need not hold a seed."""
+    return parameter.weight.stored and not parameter.weight.kept
+
+
 class Activity(NamedTuple):
     """An output of a layer that has an activity regulariser; None where it is not at hand, within an op.
 
@@ -147,7 +152,7 @@ class Lowering:
     def fill(self, copy: bool = False) -> None:
         """Give all constants their elements, which every parameter has by now; a copy of them where asked to."""
         for var, parameter in self._constants.values():
-            if parameter.data is None and parameter.weight.kept:  # a file need not hold a seed
+            if parameter.data is None and not needed(parameter):
                 parameter.data = parameter.weight.initializer(parameter.shape, parameter.dtype, np.random.default_rng())
             if parameter.data is None:
                 raise LoadError(f"there is no data for the weight {parameter.name}")

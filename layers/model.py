@@ -34,7 +34,7 @@ class Call(NamedTuple):
 def arguments(layer: Layer, call: Call) -> tuple[Any, dict[str, Any]]:
     """The input of a call, and its other arguments by name."""
     if isinstance(layer, Operator):
-        return call.args, call.kwargs
+        return {"args": call.args, "kwargs": call.kwargs}, {}
     if not call.args:
         raise LoadError(f"a call of layer {call.layer!r} has no input", node=call.layer)
     x, *more = call.args
@@ -44,7 +44,7 @@ def arguments(layer: Layer, call: Call) -> tuple[Any, dict[str, Any]]:
 
 
 class Operator(Layer):
-    """A function of tensors among the layers of a model (keras.ops): takes all positional arguments as x."""
+    """A function of tensors among the layers of a model (keras.ops): takes all arguments, {"args", "kwargs"}, as x."""
 
     autocast: ClassVar[bool] = False
 
@@ -99,7 +99,8 @@ class Functional(Layer):
                 if each is None:
                     raise LoadError(f"the model calls a layer {call.layer!r} that it does not have")
                 x, more = arguments(each, call)
-                if w.training:  # of all layers, whatever the calls say: Keras writes training=False where nobody did
+                # In training all layers do, whatever the calls say: Keras writes training=False where nobody did.
+                if w.training or each.trains_by_default:
                     more.pop("training", None)
                 y = w.call(each, _look_up(x, values), **_look_up(more, values))
                 for index, value in enumerate(flatten(y)):

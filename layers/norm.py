@@ -46,6 +46,7 @@ class BatchNormalization(Layer):
     renorm_momentum: float = 0.99
     synchronized: bool = False
     supports_masking: ClassVar[bool] = True
+    couples_samples: ClassVar[bool] = True
 
     def check(self) -> None:
         if isinstance(self.axis, (list, tuple)) and len(self.axis) == 1:  # Keras 2 wrote a list

@@ -15,11 +15,12 @@ from typing import Any
 from ..errors import GraphError, ShapeError, TenunError
 from ..ir import Tensor
 from ..ir.types import Type
-from .base import Layer, flatten, map_structure, unique_name
+from .base import Layer, dtype_name, flatten, map_structure, unique_name
 from .input import InputLayer
 from .lowering import Lowering, Scope, Value
 from .model import Call, Functional, Ref, Sequential, arguments
 from .operations import Operation
+from .order import keras_order
 from .whole import input_type
 
 
@@ -61,9 +62,9 @@ class SymbolicTensor:
 
     @property
     def dtype(self) -> str:
-        """The name of the dtype, as Keras and NumPy say it."""
+        """The name of the dtype, as Keras says it."""
         assert isinstance(self.type, Tensor)
-        return self.type.dtype.numpy_name
+        return dtype_name(self.type.dtype)
 
     def __repr__(self) -> str:
         return f"<symbolic {self.type} of {self.source.layer.name}>"
@@ -167,9 +168,11 @@ def functional(inputs: Any, outputs: Any, name: str | None = None) -> Functional
         if not isinstance(r.layer, InputLayer)
     ]
     ends = map_structure(ref, _listed(inputs)), map_structure(ref, outputs)
-    return Functional(
+    model = Functional(
         name=name or unique_name("functional"), layers=layers, calls=made, input_layers=ends[0], output_layers=ends[1]
     )
+    model.layers = keras_order(model)
+    return model
 
 
 def _listed(inputs: Any) -> Any:

@@ -32,6 +32,7 @@ def lower_model(model: Layer, lowering: Lowering, training: bool = False) -> Low
 
     The structures of inputs and outputs go to the graph's metadata.
     """
+    model = model.expanded
     if not isinstance(model, (Functional, Sequential)):
         raise LoadError(f"the file holds a {model.class_name}, not a model")
     graph = lowering.b.graph

@@ -66,9 +66,19 @@ def scale_and_shift(b: Builder, node: Node) -> tuple[Var, Var]:
 
 def is_constant(var: Var) -> bool:
     """Whether a value is a constant, or one of the products of constants that this pass has emitted."""
-    if var.producer is None:
-        return var.data is not None
-    return is_pure(var.producer) and all(v is None or is_constant(v) for v in var.producer.inputs)
+    above, seen = [var], {var}  # no recursion: networks are deeper than Python's stack
+    while above:
+        value = above.pop()
+        if value.producer is None:
+            if value.data is None:
+                return False
+        elif not is_pure(value.producer):
+            return False
+        else:
+            new = {v for v in value.producer.inputs if v is not None} - seen
+            seen |= new
+            above += new
+    return True
 
 
 def _norm(node: Node) -> tuple[Var, Kind] | None:

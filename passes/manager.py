@@ -2,25 +2,27 @@
 
 A pass is a function `pass(graph, context) -> int` with a name and a doc line: it changes the graph in place and returns
 how many changes it made.  The graph verifies before and after, not necessarily during.  A pipeline is a list of names;
-`PassManager` runs it, times each pass, verifies after each where asked to, and can keep the text after each.
+`PassManager` runs it, times each pass, verifies after each where asked to (the graph's structure, or its numbers too),
+and can keep the text after each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import GraphError, TenunError
-from ..ir.graph import Graph
+from ..ir.graph import Graph, Var
 from ..ir.verify import verify
 
 if TYPE_CHECKING:
-    from .algorithms import Tuner
+    from .algorithms import Prices, Tuner
     from .fold import Memo
     from .memory import Life
     from .recompute import Budget
+    from .selfcheck import Numbers
 
 
 @dataclass
@@ -30,8 +32,9 @@ class Context:
     `evaluate(op, operands, attrs, dynamic, graphs) -> arrays` computes a node (a backend's), so that folding has the
     semantics of the kernels; None: nothing is folded.  `fold_limit`: bytes above which a constant is not made.
     `budget`: the memory that `recompute` has to come by with; None: all that there is.  `exact`: no algorithm that
-    rounds more than the one it replaces; `tuner`: measures candidates of `algorithms`; `memo`: what was folded from
-    constants before, for graphs that share them; `lives(graph)`: the buffers of a plan of a graph of concrete shapes.
+    rounds more than the one it replaces; `tuner`: measures candidates of `algorithms`; `prices`: what they cost where
+    they are not measured (None: with NumPy); `memo`: what was folded from constants before, for graphs that share them;
+    `lives(graph)`: the buffers of a plan of a graph of concrete shapes.
     """
 
     evaluate: Callable[..., tuple[Any, ...]] | None = None
@@ -39,11 +42,13 @@ class Context:
     budget: Budget | None = None
     exact: bool = False
     tuner: Tuner | None = None
+    prices: Prices | None = None
     memo: Memo | None = None
     lives: Callable[[Graph], Sequence[Life]] | None = None
 
 
 Pass = Callable[[Graph, Context], int]
+Verify = bool | Literal["structure", "numbers"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,11 @@ PIPELINES: dict[str, tuple[str, ...]] = {
     "training": (
         "fold", "dce", "cse", "hoist", "simplify", "strength", "movements", "layout", "reshapes", "fold", "padding",
         "fuse", "fold", "cse", "remember", "chains", "dce",
+    ),
+    # what serves any engine: a graph to be written
+    "exchange": (
+        "fold", "dce", "cse", "hoist", "simplify", "movements", "directions", "layout", "reshapes", "fold", "recognize",
+        "simplify", "batchnorm", "padding", "fold", "cse", "dce",
     ),
     "specialize": ("fold", "dce", "algorithms", "fold", "schedule", "recompute"),
 }  # fmt: skip
@@ -115,23 +125,32 @@ class Record:
 
 @dataclass
 class PassManager:
-    """Runs passes over a graph.  `records` tells what happened; `verify_each` re-checks the graph after every pass."""
+    """Runs passes over a graph.  `records` tells what happened.
+
+    `verify_each` re-checks the graph after every pass: "structure" (or True) its types, order and uses, "numbers" also
+    its results, on the inputs of `sample` (by default seeded ones; see `selfcheck`).
+    """
 
     passes: Sequence[str]
     context: Context = field(default_factory=Context)
-    verify_each: bool = False
+    verify_each: Verify = False
     keep_text: bool = False
     observe: Callable[[str, Graph], None] | None = None
     records: list[Record] = field(default_factory=list)
+    sample: Mapping[str, Any] | None = None
 
     def run(self, graph: Graph) -> Graph:
         """Apply the passes in order to the graph itself; an error names the pass that failed and those before it."""
+        numbers = self._numbers(graph)
         for name in self.passes:
             start = perf_counter()
             try:
+                before, origin = _remembered(graph) if numbers else (graph, {})
                 changes = find(name).run(graph, self.context)
                 if self.verify_each:
                     verify(graph)
+                if numbers and changes:
+                    numbers.check(name, before, origin, graph)
             except TenunError as error:
                 before = ", ".join(r.name for r in self.records) or "none"
                 error.message = f"pass {name!r} failed (passes before it: {before}): {error.message}"
@@ -141,6 +160,23 @@ class PassManager:
             if self.observe is not None:
                 self.observe(name, graph)
         return graph
+
+    def _numbers(self, graph: Graph) -> Numbers | None:
+        """What checks the results, if that is asked for."""
+        if self.verify_each not in (False, True, "structure", "numbers"):
+            raise GraphError(f"verify is {self.verify_each!r}", hint='"structure", "numbers", True or False')
+        if self.verify_each != "numbers" or self.context.evaluate is None:
+            return None
+        from .selfcheck import Numbers
+
+        return Numbers(graph, self.context.evaluate, self.sample)
+
+
+def _remembered(graph: Graph) -> tuple[Graph, dict[Var, Var]]:
+    """A copy of a graph, and the values of the copy by those of the graph."""
+    copy = graph.copy()
+    pairs = zip(graph.nodes, copy.nodes)
+    return copy, {v: w for node, twin in pairs for v, w in zip(node.outputs, twin.outputs)}
 
 
 def optimize(graph: Graph, passes: str | Iterable[str], context: Context | None = None, **options: Any) -> Graph:

@@ -373,6 +373,8 @@ CASTS = [
 RULES = [
     rule("identity", "%y = identity(%x)", "%x"),
     rule("stop_gradient", "%y = stop_gradient(%x)", "%x"),
+    rule("straight_through", "%y = straight_through(%x, %v)", "%x"),
+    rule("round_gradient", "%y = round_gradient(%x, %s)", "%x"),
     *NEUTRAL,
     *SIGNS,
     *BOUNDS,

@@ -29,8 +29,10 @@ ELSEWHERE = {
     "conv", "conv_transpose", "conv_weight_grad", "max_pool", "max_pool_indices", "max_pool_grad", "max_pool_pick",
     "avg_pool", "avg_pool_grad", "resize", "resize_grad", "lstm", "gru", "rnn", "lstm_grad", "gru_grad", "rnn_grad",
     "lstm_record", "gru_record", "rnn_record",
+    "cholesky", "eigh", "svd", "qr", "solve", "triangular_solve",
     "if", "loop", "scan", "chain", "grid_sample", "roi_align", "col2im", "sequence_construct", "sequence_at",
     "sequence_insert", "sequence_erase", "sequence_add", "concat_from_sequence", "split_to_sequence",
+    "straight_through", "round_gradient",
 }  # fmt: skip
 
 
@@ -357,6 +359,19 @@ def test_no_gradient_flows(name: str) -> None:
     x = b.input("x", Tensor(F64, (3,)))
     total = b.add(getattr(b, name)(x), x)
     np.testing.assert_array_equal(tenun.compile(b.outputs(*gradients(b, [total], [x])))(np.arange(3.0)), np.ones(3))
+
+
+def test_gradients_other_than_the_derivative() -> None:
+    """Straight through: that of another value in its place.  Rounded: as floats of 8 bits have it, saturated."""
+    b = Builder(Graph("g"))
+    x, scale = b.input("x", Tensor(F64, (4,))), b.constant(np.array(0.5))
+    through = b.straight_through(b.round(x), b.square(x))
+    cut = b.mul(b.round_gradient(x, scale, to="f8e5m2"), np.array([1.3, 1e9, -1e-9, 0.0]))
+    f = tenun.compile(b.outputs(through, *gradients(b, [through], [x]), *gradients(b, [cut], [x])))
+    y, dx, rounded = f(np.array([0.4, 1.6, -2.0, 3.0]))
+    np.testing.assert_array_equal(y, [0, 2, -2, 3])
+    np.testing.assert_allclose(dx, [0.8, 3.2, -4, 6])
+    np.testing.assert_array_equal(rounded, [1.25, 57344 * 0.5, 0, 0])
 
 
 def test_integers_stop_the_gradient() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .image_cases import AUDIO, IMAGES
+
 
 class Ints(NamedTuple):
     """An integer input with values in [0, high)."""
@@ -58,6 +60,24 @@ CORE: dict[str, list[Any]] = {
         ({"input_dim": 7, "output_dim": 3}, ints(5)),
         ({"input_dim": 7, "output_dim": 3, "mask_zero": True}, ints(5, 2)),
         ({"input_dim": 7, "output_dim": 3}, (5,)),
+    ],
+    "ReversibleEmbedding": [
+        ({"input_dim": 7, "output_dim": 3}, ints(5)),
+        ({"input_dim": 7, "output_dim": 3, "mask_zero": True}, ints(5)),
+    ],
+    "EinsumDense": [
+        ({"equation": "abc,cd->abd", "output_shape": (None, 5), "bias_axes": "d"}, (4, 3)),
+        ({"equation": "...x,xy->...y", "output_shape": 5, "bias_axes": "y", "activation": "relu"}, (2, 4, 3)),
+        ({"equation": "ab...,bc->ac...", "output_shape": 5, "bias_axes": "c"}, (4, 3, 2)),
+        ({"equation": "abc,cde->abde", "output_shape": (None, 2, 5), "bias_axes": "de"}, (None, 3)),
+        ({"equation": "abcd,cde->abe", "output_shape": (None, 6), "bias_axes": "e"}, (4, 3, 2)),
+        ({"equation": "ab,bc->ac", "output_shape": 5}, (3,)),
+        ({"equation": "abc,bd->adc", "output_shape": (5, 3), "bias_axes": "d"}, (4, 3)),
+        ({"equation": "abc,cd->adb", "output_shape": (5, None), "bias_axes": "d"}, (4, 3)),
+        ({"equation": "abc,bcd->abd", "output_shape": (4, 5), "bias_axes": "bd"}, (4, 3)),
+        ({"equation": "...ab,bc->...ac", "output_shape": (4, 5), "bias_axes": "ac"}, (2, 4, 3)),
+        ({"equation": "abc,de->abcde", "output_shape": (None, 3, 2, 2)}, (4, 3)),
+        ({"equation": "abc,bde->acde", "output_shape": (3, 2, 5)}, (4, 3)),
     ],
     "Masking": [({}, (5, 3)), ({"mask_value": 1.5}, (5, 3))],
     "Identity": [({}, (5,))],
@@ -138,6 +158,12 @@ POOL: dict[str, list[Any]] = {
     **per_rank("GlobalMaxPooling%D", {}, {"keepdims": True}),
     **per_rank("GlobalAveragePooling%D", {}, {"keepdims": True}),
 }
+for _kind in ("Average", "Max"):
+    POOL |= per_rank(
+        f"Adaptive{_kind}Pooling%D", {"output_size": 4}, {"output_size": 3}, {"output_size": 10},
+        {"output_size": 5, "data_format": "channels_first"},
+    )  # fmt: skip
+    POOL[f"Adaptive{_kind}Pooling2D"].append(({"output_size": (9, 3)}, (9, 8, 3)))
 POOL["MaxPooling2D"] += [({"pool_size": (2, 3), "strides": (3, 1), "padding": "same"}, (None, 8, 3))]
 POOL["AveragePooling2D"] += [({"pool_size": (2, 3), "strides": (3, 1), "padding": "same"}, (9, None, 3))]
 POOL["GlobalAveragePooling1D"] += [({}, (None, 3)), ({"data_format": "channels_first"}, (3, 5))]
@@ -198,6 +224,10 @@ NORM: dict[str, list[Any]] = {
         ({"groups": 1}, (6,)),
     ],
     "UnitNormalization": [({}, (5, 4)), ({"axis": [1, 2]}, (5, 4))],
+    "SpectralNormalization": [
+        ({"layer": lambda L: L.Dense(5)}, (4,)),
+        ({"layer": lambda L: L.Conv2D(3, 2, use_bias=False), "power_iterations": 3}, (5, 4, 3)),
+    ],
 }
 
 ACTIVATION: dict[str, list[Any]] = {
@@ -310,6 +340,18 @@ RECURRENT: dict[str, list[Any]] = {
         _cells(lambda L: L.LSTMCell(4), lambda L: L.GRUCell(5), return_sequences=True),
         _cells(lambda L: L.LSTMCell(4), lambda L: L.LSTMCell(2), lambda L: L.SimpleRNNCell(3), go_backwards=True),
     ],
+    **{f"ConvLSTM{rank}D": [
+        ({"filters": 4, "kernel_size": 2, **config}, shape)
+        for config, shape in (
+            ({}, (3, *sizes, 2)),
+            ({"return_sequences": True, "strides": 2, "padding": "same"}, (None, *sizes, 2)),
+            ({"return_state": True, "dilation_rate": 2, "padding": "same", "go_backwards": True}, (3, *sizes, 2)),
+            ({"return_sequences": True, "go_backwards": True, "use_bias": False, "activation": "relu",
+              "recurrent_activation": "hard_sigmoid"}, (3, *sizes, 2)),
+            ({"data_format": "channels_first", "return_sequences": True, "return_state": True}, (3, 2, *sizes)),
+            ({"unroll": True, "activation": "softmax", "dropout": 0.3, "recurrent_dropout": 0.2}, (3, *sizes, 2)),
+        )
+    ] for rank, sizes in ((1, (7,)), (2, (6, 5)), (3, (4, 5, 3)))},
     # cells are cases of RNN
     "SimpleRNNCell": [], "LSTMCell": [], "GRUCell": [], "StackedRNNCells": [],
 }  # fmt: skip
@@ -342,6 +384,15 @@ WRAPPERS: dict[str, list[Any]] = {
         _both(lambda L: L.LSTM(4), backward_layer=lambda L: L.GRU(5, go_backwards=True)),
         _both(lambda L: L.LSTM(4), backward_layer=lambda L: L.LSTM(4, go_backwards=True, name="other")),
         _both(lambda L: L.RNN(L.GRUCell(4), return_sequences=True)),
+        _both(lambda L: L.RNN([L.GRUCell(4, reset_after=False), L.LSTMCell(2)], return_sequences=True)),
+        *[
+            (
+                {"layer": lambda L, s=s: L.ConvLSTM2D(3, 2, return_sequences=s, return_state=True), "merge_mode": m},
+                (3, 6, 5, 2),
+            )
+            for s in (True, False)
+            for m in ("concat", "sum", None)
+        ],
         ({"layer": lambda L: L.LSTM(4, return_sequences=True, recurrent_activation="hard_sigmoid")}, (None, 3)),
     ],
     "TimeDistributed": [
@@ -352,6 +403,9 @@ WRAPPERS: dict[str, list[Any]] = {
         ({"layer": lambda L: L.BatchNormalization()}, (6, 3)),
         ({"layer": lambda L: L.TimeDistributed(L.Dense(2))}, (4, 6, 3)),
         ({"layer": lambda L: L.Flatten()}, (4, 6, 3)),
+        ({"layer": lambda L: L.Bidirectional(L.LSTM(2, return_sequences=True))}, (4, 6, 3)),
+        ({"layer": lambda L: L.ConvLSTM1D(3, 2)}, (2, 3, 6, 3)),
+        ({"layer": lambda L: L.EinsumDense("abc,cd->abd", (None, 2))}, (4, 6, 3)),
     ],
 }
 
@@ -362,5 +416,13 @@ FAMILIES: dict[str, dict[str, list[Any]]] = {
 }  # fmt: skip
 
 # tested elsewhere: models (test_functional.py), layers that only Keras 1 and 2 have (test_dialects.py), layers that
-# take several inputs one by one (test_attention.py)
-ELSEWHERE = {"Functional", "Sequential", "ThresholdedReLU", "MultiHeadAttention", "GroupQueryAttention"}
+# take several inputs one by one (test_attention.py), those that only keras.applications have (tests/conformance), and
+# those of images and sounds (test_images.py, test_audio.py)
+ELSEWHERE = {
+    *IMAGES, *AUDIO,
+    "Functional", "Sequential", "ThresholdedReLU", "MultiHeadAttention", "GroupQueryAttention", "LayerScale",
+    "StochasticDepth", "CustomScaleLayer",
+    # test_preprocessing.py
+    "StringLookup", "IntegerLookup", "TextVectorization", "CategoryEncoding", "Discretization", "Hashing",
+    "HashedCrossing", "Pipeline", "MaxNumBoundingBoxes", "FeatureSpace", "Feature", "Cross", "TFDIdentity", "TFDConcat",
+}  # fmt: skip

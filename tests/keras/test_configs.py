@@ -57,12 +57,6 @@ def _model(build: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
     return made
 
 
-def _quantized(keras: Any) -> Any:
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="q")])
-    model.quantize("int8")
-    return model
-
-
 REFUSED: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
     "activation over an axis in a cell": (
         _model(lambda L, x: L.LSTM(3, activation="softmax", name="r")(x)), ("r", "activation='softmax'"),
@@ -75,11 +69,6 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
             [keras.Input((6, 5, 4)), keras.layers.UpSampling2D(interpolation="area", name="up")]
         ),
         ("up", "interpolation='area'"),
-    ),
-    "quantised": (_quantized, ("q", "int8")),
-    "layers of other issues": (
-        _model(lambda L, x: L.EinsumDense("abc,cd->abd", (None, 3), name="e")(L.MelSpectrogram(name="mel")(x))),
-        ("e: unknown layer EinsumDense", "mel: unknown layer MelSpectrogram", "2 things"),
     ),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tenun
 from tenun.layers import LAYERS
 
 from .cases import CHANNELS_FIRST, ELSEWHERE, FAMILIES
@@ -50,6 +51,17 @@ def test_channels_first(keras: Any, tmp_path: Path, name: str, config: dict[str,
     if got.ndim > 2:
         got = np.moveaxis(got, 1, -1)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_adaptive_pooling_to_one_place(rank: int) -> None:
+    """Of whole axes; TensorFlow's kernel for Keras' layer fails there."""
+    x = tenun.Input((5, 4, 3)[:rank] + (2,))
+    value = np.random.default_rng(0).normal(size=(3, *(5, 4, 3)[:rank], 2)).astype("float32")
+    axes = tuple(range(1, rank + 1))
+    for kind, reduced in (("Max", value.max(axes, keepdims=True)), ("Average", value.mean(axes, keepdims=True))):
+        layer = LAYERS[f"Adaptive{kind}Pooling{rank}D"](1)
+        np.testing.assert_allclose(tenun.Model(x, layer(x)).predict(value), reduced, rtol=1e-5)
 
 
 def test_every_layer_has_a_case() -> None:

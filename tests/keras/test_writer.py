@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import warnings
@@ -20,9 +19,8 @@ from tenun.errors import LoadError, TenunError, UnsupportedError
 from tenun.frontends.keras.archive import H5, Archive
 from tenun.frontends.keras.config import Reader
 from tenun.frontends.keras.stores import TreeStore, assign
-from tenun.frontends.keras.writer import OPERATION_MODULES, Values, archive, write, write_h5
+from tenun.frontends.keras.writer import Values, archive, write, write_h5
 from tenun.layers import LAYERS, Layer, Lowering
-from tenun.layers.operations import OPERATIONS
 from tenun.layers.seed import SeedGenerator
 from tenun.layers.whole import lower_model
 
@@ -149,12 +147,6 @@ def test_dtype_policies(keras: Any, tmp_path: Path, policy: str) -> None:
         y = L.Bidirectional(L.GRU(3, return_sequences=True, dtype=policy), dtype=policy)(y)
     built = randomise(keras.Model(x, L.Dense(3, dtype="float32")(L.GlobalAveragePooling1D(dtype=policy)(y))))
     compare(keras, built, rewritten(keras, built, tmp_path), data(built)[0], tmp_path)
-
-
-def test_operations_are_where_keras_has_them(keras: Any) -> None:
-    for name in OPERATIONS:
-        module = importlib.import_module(f"keras.src.ops.{OPERATION_MODULES.get(name, 'numpy')}")
-        assert vars(module)[name].__module__ == module.__name__, name
 
 
 def test_operations_with_config(keras: Any, tmp_path: Path) -> None:

@@ -136,6 +136,8 @@ EXACT: dict[str, tuple[str, list[str]]] = {
                                             ["cast {to = f64}", "cast {to = i32}"]),
     "identity": (unary("identity"), []),
     "stop_gradient": (unary("stop_gradient"), []),
+    "straight_through": (f"%y: {S} = straight_through(%s, %s)", []),
+    "round_gradient": ("@c: f32[] = 2.0\n%y: f32[N, 6] = round_gradient(%s, @c) {to = f8e5m2}", []),
 }  # fmt: skip
 
 STRENGTH: dict[str, tuple[str, list[str]]] = {
