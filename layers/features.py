@@ -28,6 +28,7 @@ class Pipeline(Layer):
 
     layers: list[Layer]
     autocast: ClassVar[bool] = False
+    trains_by_default: ClassVar[bool] = True
 
     def lower(self, b: Builder, x: Any, w: Scope, mask: Any = None) -> Any:
         value: Any = Value(x, mask)

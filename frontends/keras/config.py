@@ -253,8 +253,7 @@ class Reader:
         if isinstance(node, dict) and "args" in node:
             whole = isinstance(by_name.get(name), Operation)
             args, kwargs = (self._tensors(v, whole) for v in (node["args"], node.get("kwargs") or {}))
-            # Keras 3 writes down a default of True where nobody gave it, and heeds what the model is called with
-            return Call(name, list(args), {k: v for k, v in kwargs.items() if k != "training" or not v})
+            return Call(name, list(args), kwargs)
         kwargs = {}
         arg = self._old(node, by_name, kwargs)
         if isinstance(arg, list) and len(arg) == 1 and not isinstance(node, dict):
