@@ -10,7 +10,7 @@ from .backends.base import backend as backend_of
 from .errors import LoadError, UnsupportedError
 from .executable import Executable, Options, random_inputs
 from .ir.graph import Graph
-from .passes.manager import Context
+from .passes.manager import Context, Verify
 from .passes.manager import optimize as optimized
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def load(
     model: Any, *, weights: Any = None, custom_objects: Mapping[str, Any] | None = None,
-    custom_ops: Mapping[tuple[str, str], Callable[..., Any]] | None = None,
+    custom_ops: Mapping[tuple[str, str], Callable[..., Any]] | None = None, verify: bool = False,
 ) -> Graph:  # fmt: skip
     """Parse a model into a graph.
 
@@ -34,6 +34,9 @@ def load(
     custom_ops: functions in the place of operators of an ONNX model, by domain and name:
     `{("my.domain", "Scaled"): lambda x, alpha=1.0: x * alpha}`; see `tenun.frontends.onnx.custom`.
 
+    verify: check the graph that was read, and, where a `.tenun` file brings a sample of inputs and outputs, run it:
+    LoadError where this machine computes something else.
+
     A live Keras model that only its code describes (a subclassed one) is exported to ONNX by Keras, and read from
     there; a warning says so.  Raises LoadError, UnsupportedError, GraphError or ShapeError, naming file and layer.
     """
@@ -45,7 +48,33 @@ def load(
         return model.graph
     if hasattr(model, "definition"):  # a tenun.Model, which nobody has to import for this
         return model.graph()  # type: ignore[no-any-return]
-    return reader_for(model)(model, custom_objects or {}, weights, custom_ops or {})
+    graph = reader_for(model)(model, custom_objects or {}, weights, custom_ops or {})
+    if verify:
+        _verify_loaded(graph, model)
+    return graph
+
+
+def _verify_loaded(graph: Graph, model: Any) -> None:
+    from .debug.check import sample_difference
+    from .frontends import sample_in
+    from .ir.verify import verify
+
+    verify(graph)
+    sample = sample_in(model)
+    difference = sample_difference(Executable(graph), *sample) if sample is not None else ""
+    if difference:
+        file = str(model) if isinstance(model, (str, Path)) else None
+        raise LoadError(f"the outputs are not those that the file tells of its sample: {difference}", file=file)
+
+
+def _graph_html(graph: Graph) -> str:
+    """The table of a notebook."""
+    from .debug.html import graph_html
+
+    return graph_html(graph)
+
+
+Graph._repr_html_ = _graph_html  # type: ignore[attr-defined]  # hung on here, for `ir` does not know how graphs are shown
 
 
 def parse(text: str, weights: Mapping[str, Any] | None = None) -> Graph:
@@ -66,7 +95,8 @@ def compile(
     weights: Any = None,
     custom_objects: Mapping[str, Any] | None = None,
     custom_ops: Mapping[tuple[str, str], Callable[..., Any]] | None = None,
-    verify: bool = False,
+    verify: Verify = False,
+    sample: Mapping[str, Any] | None = None,
     keep_text: bool = False,
     observe: Callable[[str, Graph], None] | None = None,
 ) -> Executable:
@@ -76,8 +106,10 @@ def compile(
     TENUN_THREADS, or the cores at hand); `exact`: no algorithm that rounds more than sums of products do (Winograd's
     convolution does: 2e-5 of the results' standard deviation at most); `tune`: algorithms are timed on this machine
     when shapes are met for the first time, and what was found is kept in the user's cache folder; `weights`,
-    `custom_objects` and `custom_ops`: as in `load`; `verify` checks the graph after every pass; `keep_text` keeps its
-    text after every pass in `Executable.records`; `observe(name, graph)` is called after every pass.
+    `custom_objects` and `custom_ops`: as in `load`; `verify` checks the graph after every pass: "structure" (or True)
+    its types, order and uses, "numbers" also its results on `sample` (inputs by name; default: seeded ones), so that a
+    pass which changes them is blamed by name, with the node; `keep_text` keeps its text after every pass in
+    `Executable.records`; `observe(name, graph)` is called after every pass.
     """
     graph = load(model, weights=weights, custom_objects=custom_objects, custom_ops=custom_ops)
     return Executable(
@@ -86,6 +118,7 @@ def compile(
         passes=pipeline,
         options=Options(threads, exact=exact, tune=tune),
         verify=verify,
+        sample=sample,
         keep_text=keep_text,
         observe=observe,
     )

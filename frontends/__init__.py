@@ -95,6 +95,14 @@ def _refuse_custom_ops(custom_ops: Mapping[Any, Any], what: str) -> None:
         raise UnsupportedError(f"{what} has no custom_ops", hint="they go with ONNX models; see custom_objects")
 
 
+def sample_in(model: Any) -> tenun.Sample | None:
+    """The sample that a `.tenun` file (path or bytes) has: inputs and outputs by name; None for other models."""
+    if isinstance(model, (str, Path)):
+        return tenun.read_sample(str(model)) if tenun.is_tenun(_head(Path(model))) else None
+    is_bytes = isinstance(model, (bytes, bytearray, memoryview))
+    return tenun.read_sample(model) if is_bytes and tenun.is_tenun(bytes(model[:512])) else None
+
+
 # ---- writers -------------------------------------------------------------------------------------------------
 
 Writer = Callable[[Graph, Path, Callable[..., Any], Mapping[str, Any]], None]
@@ -115,7 +123,7 @@ def _write_tenun(graph: Graph, path: Path, evaluate: Callable[..., Any], options
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise UnsupportedError(f"a .tenun file has no {given[0]}", file=str(path), hint="it goes with .onnx")
-    tenun.write(graph, path)
+    tenun.write(graph, path, evaluate)
 
 
 def _write_onnx(graph: Graph, path: Path, evaluate: Callable[..., Any], options: Mapping[str, Any]) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..errors import GraphError, ShapeError
+from ..errors import GraphError, ShapeError, TenunError
 from . import attributes, dims
 from .builder import Builder
 from .dims import Dim
 from .graph import Graph, Node, State, Var
-from .types import DType, Tensor, Type, fits, map_dims
+from .op import infer
+from .types import DType, Tensor, Type, fits, map_dims, same
 
 
 def rebuild(
@@ -36,8 +37,8 @@ def rebuild(
     new.metadata = dict(graph.metadata)
     mapping: dict[Var, Var] = {}
     for var in graph.inputs:
-        given = (input_types or {}).get(var.name)
-        mapping[var] = new.add_input(var.name, given if given is not None else map_dims(var.type, change))
+        given = (input_types or {}).get(var.name) or map_dims(var.type, change)
+        mapping[var] = new.add_input(var.name, var.type if same(given, var.type) else given)
     outputs = copy_nodes(Builder(new), graph, mapping, change if values else None)
     new.set_outputs(outputs, graph.output_names)
     new.state = [State(mapping[s.input], s.output, mapping[s.first]) for s in graph.state]
@@ -66,11 +67,31 @@ def copy_nodes(
             mapping[var] = builder.graph.share_constant(var)
     for node in graph.nodes:
         attrs: dict[str, Any] = attributes.substitute_dims(node.attrs, change) if change else dict(node.attrs)
-        attrs.update(zip(node.dynamic, (mapping[v] for v in node.inputs[len(node.operands) :] if v is not None)))
-        operands = [None if v is None else mapping[v] for v in node.operands]
-        copy = copy_node(builder, node, operands, attrs)
+        inputs = tuple([None if v is None else mapping[v] for v in node.inputs])
+        copy = _twin(builder, node, inputs, attrs)
+        if copy is None:
+            split = len(inputs) - len(node.dynamic)
+            copy = copy_node(builder, node, list(inputs[:split]), {**attrs, **dict(zip(node.dynamic, inputs[split:]))})
         mapping.update(zip(node.outputs, copy.outputs))
     return [mapping[v] for v in graph.outputs]
+
+
+def _twin(builder: Builder, node: Node, inputs: tuple[Var | None, ...], attrs: dict[str, Any]) -> Node | None:
+    """A copy of a node on inputs of the same types, from which nothing else follows; None where they are others."""
+    types = tuple([None if v is None else v.type for v in inputs])
+    if node.graphs or attrs != node.attrs or not node.is_inferred_from(types):
+        return None
+    made = Node(
+        node.op,
+        inputs,
+        attrs,
+        [v.type for v in node.outputs],
+        dynamic=node.dynamic,
+        source=node.source or builder.source,
+        names=[v.name for v in node.outputs],
+    )
+    made.inferred_from, made.note = types, node.note
+    return builder.graph.insert(made, before=builder.before)
 
 
 def widened(graph: Graph, kinds: Mapping[DType, DType]) -> Graph:
@@ -104,14 +125,56 @@ def copy_node(builder: Builder, node: Node, operands: list[Var | None], attrs: d
     """A copy of a node on other operands; the inputs of its subgraphs take the types that those bring."""
     graphs = node.graphs
     if graphs:
-        from .ops.control import BODY_TYPES
+        from .ops.control import BODY_TYPES, CHOSEN
 
         declared = BODY_TYPES[node.op.name]([None if v is None else v.type for v in operands], attrs, graphs)
-        graphs = {k: rebuild(g, {v.name: t for v, t in zip(g.inputs, declared[k])}) for k, g in graphs.items()}
+        graphs = {k: _body(g, declared[k], node.op.name in CHOSEN) for k, g in graphs.items()}
     names, source = [v.name for v in node.outputs], node.source or builder.source
     made = builder.node(node.op, operands, attrs, graphs=graphs, names=names, source=source)
     made.note = node.note
     return made
+
+
+def _body(graph: Graph, given: list[Type], chosen: bool) -> Graph:
+    """A subgraph for values of the given types.
+
+    One that is not always run may not be meant for them (a model for several sizes of inputs chooses between branches):
+    then it stays as it was, and running it is the error.
+    """
+    try:
+        return rebuild(graph, {v.name: t for v, t in zip(graph.inputs, given)})
+    except ShapeError:
+        if not chosen:
+            raise
+        return rebuild(graph)
+
+
+def refine(node: Node) -> int:
+    """Infer the types of a node again, if those of its inputs are others by now; returns how many have changed."""
+    operands = tuple([None if v is None else v.type for v in node.inputs])
+    if node.is_inferred_from(operands):
+        return 0
+    try:
+        if node.op.canonical is not None and not node.dynamic:
+            node.attrs = node.op.canonical(operands, node.attrs)  # as in a node that is made knowing this much
+        types = infer(node.op, operands, node.attrs, node.dynamic)
+    except TenunError as error:
+        raise error.at(node=node.source or None, op=node.op.name) from None
+    changes, node.inferred_from = 0, operands
+    for out, t in zip(node.outputs, types):
+        changes += out.type != t
+        out.type = t
+    return changes
+
+
+def refine_readers(var: Var) -> None:
+    """Infer again what follows from a value that knows more (or other things) than the one that was read before."""
+    waiting = list(var.users)
+    for node in waiting:
+        before = [v.type for v in node.outputs]
+        if not node.graphs:
+            refine(node)
+        waiting += [n for v, t in zip(node.outputs, before) if not same(v.type, t) for n in v.users]
 
 
 def bind_symbols(graph: Graph, types: Mapping[str, Tensor]) -> dict[str, Dim]:

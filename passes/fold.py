@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import TenunError
+from ..errors import ShapeError, TenunError
 from ..ir import dims
 from ..ir.builder import Builder, settle
 from ..ir.graph import Graph, Node, Var
-from ..ir.op import infer
-from ..ir.rebuild import copy_node, copy_nodes
+from ..ir.ops.control import CHOSEN
+from ..ir.rebuild import copy_node, copy_nodes, rebuild, refine
 from ..ir.types import Tensor, Type
 from .manager import Context, register
 
@@ -32,12 +32,14 @@ def fold(graph: Graph, context: Context) -> int:
         if node.graphs:
             changes += _fold_control(graph, node, context)
             continue
-        changes += _settle_attributes(graph, node) + _refine(node)
+        changes += _settle_attributes(graph, node) + refine(node)
         changes += _fold_known(graph, node) or _fold_computed(graph, node, context)
     return changes
 
 
 def _settle_attributes(graph: Graph, node: Node) -> int:
+    if not node.dynamic:
+        return 0
     givers = node.inputs[len(node.operands) :]
     left: dict[str, Var] = {}
     for name, var in zip(node.dynamic, givers):
@@ -53,36 +55,23 @@ def _settle_attributes(graph: Graph, node: Node) -> int:
     return changes
 
 
-def _refine(node: Node) -> int:
-    operands = tuple(None if v is None else v.type for v in node.inputs)
-    try:
-        if node.op.canonical is not None and not node.dynamic:
-            node.attrs = node.op.canonical(operands, node.attrs)  # as in a node that is made knowing this much
-        types = infer(node.op, operands, node.attrs, node.dynamic)
-    except TenunError as error:
-        raise error.at(node=node.source or None, op=node.op.name) from None
-    changes = 0
-    for out, t in zip(node.outputs, types):
-        changes += out.type != t
-        out.type = t
-    return changes
-
-
 def _fold_known(graph: Graph, node: Node) -> int:
     """Shape arithmetic: the type rule itself knows the elements."""
-    if len(node.outputs) != 1 or node.op.has("random"):
-        return 0
-    t = node.output.type
+    t = node.outputs[0].type if len(node.outputs) == 1 else None
     if not isinstance(t, Tensor) or t.value is None or not dims.is_number(t.value) or not t.is_static:
+        return 0
+    if node.op.has("random"):
         return 0
     _replace(graph, node, [_stored(np.array(t.value, t.dtype.numpy).reshape(t.static))])
     return 1
 
 
 def _fold_computed(graph: Graph, node: Node, context: Context) -> int:
-    if context.evaluate is None or node.op.has("random") or node.op.has("effect"):
+    if context.evaluate is None or any(v is not None and v.constant is None for v in node.inputs):
         return 0
-    if any(v is not None and v.data is None for v in node.inputs) or not all(map(_is_array, node.outputs)):
+    if node.op.has("random") or node.op.has("effect") or not all(map(_is_array, node.outputs)):
+        return 0
+    if any(v is not None and v.data is None for v in node.inputs):
         return 0
     if any(map(_symbolic, node.attrs.values())):
         return 0
@@ -163,12 +152,27 @@ def _fold_control(graph: Graph, node: Node, context: Context) -> int:
             graph.replace(old, new)
         graph.erase(node)
         return 1
-    changes = sum(fold(sub, context) for sub in node.graphs.values())
+    if node.op.name in CHOSEN:
+        changes = sum(_fold_branch(node, name, context) for name in node.graphs)
+    else:
+        changes = sum(fold(sub, context) for sub in node.graphs.values())
     if changes:
         copy = copy_node(builder, node, list(node.operands), dict(node.attrs))
         for old, new in zip(node.outputs, copy.outputs):
             graph.replace(old, new)
         graph.erase(node)
+    return changes
+
+
+def _fold_branch(node: Node, name: str, context: Context) -> int:
+    """A branch that cannot be meant for values of these shapes stays as it is: running it is the error."""
+    branch = rebuild(node.graphs[name])
+    try:
+        changes = fold(branch, context)
+    except ShapeError:
+        return 0
+    if changes:
+        node.graphs[name] = branch
     return changes
 
 

@@ -17,6 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
+from onnx.defs import get_schema
+from onnx.helper import VERSION_TABLE
 
 from ...errors import UnsupportedError
 from ...ir import dims
@@ -25,12 +27,13 @@ from ...ir.dims import Dim, Expr
 from ...ir.graph import Graph, Node, Var
 from ...ir.op import lookup
 from ...ir.permutations import Perm, composed, is_identity
-from ...ir.types import DType, Tensor, Type, i64, map_dims, type_of
+from ...ir.types import DTYPES, DType, Tensor, Type, f32, i64, map_dims, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Array = np.ndarray[Any, Any]
+bf16 = DTYPES["bf16"]
 
 
 @dataclass(eq=False)
@@ -137,6 +140,10 @@ class Emitter:
         operand; their shapes are not known.
         """
         beside = next((v.type.dtype for v in operands if isinstance(v, Item) and isinstance(v.type, Tensor)), None)
+        if beside is not None and beside.kind == "complex" and not self._takes(op_type, domain, beside):
+            raise self.refuse(f"{op_type} of ONNX takes no complex numbers", "keep real and imaginary parts apart")
+        if beside is bf16 and not self._takes(op_type, domain, bf16):
+            return self._widened(op_type, operands, outputs, domain, result, attributes)
         inputs = [None if v is None else self._present(self.item(v, beside)) for v in operands]
         while inputs and inputs[-1] is None:
             inputs.pop()
@@ -147,8 +154,29 @@ class Emitter:
         self.scope.nodes.append(Written(op_type, domain, inputs, made, known, source))
         self.scope.present.update(made)
         if domain:
-            self.domains.setdefault(domain, 1)
+            self.domains.setdefault(domain, self.version(domain))
         return made[0] if outputs == 1 else made
+
+    def _takes(self, op_type: str, domain: str, kind: DType) -> bool:
+        """Whether an operator of this opset takes a dtype as its first operand."""
+        if domain:
+            return True
+        name = "float" if kind is f32 else str(np.dtype(kind.numpy))
+        return f"tensor({name})" in get_schema(op_type, self.opset).inputs[0].types
+
+    def _widened(
+        self, op_type: str, operands: Sequence[Operand], outputs: int, domain: str, result: DType | None,
+        attributes: dict[str, Any],
+    ) -> Any:  # fmt: skip
+        """bfloat16 through an operator that older opsets have for float32: the results are rounded."""
+        wide = [self.cast(v, f32) if isinstance(v, Item) and v.dtype is bf16 else v for v in operands]
+        kind = f32 if result is bf16 else result
+        made = self.emit(op_type, *wide, outputs=outputs, domain=domain, result=kind, **attributes)
+        schema = get_schema(op_type, self.opset)
+        same = [result in (None, bf16) and o.type_str == schema.inputs[0].type_str for o in schema.outputs]
+        if outputs == 1:
+            return self.cast(made, bf16) if same[0] else made
+        return [self.cast(v, bf16) if s else v for v, s in zip(made, same)]
 
     def _present(self, item: Item) -> Item:
         """The item, written by now: a transpose may have to be made first."""
@@ -180,6 +208,11 @@ class Emitter:
     def ints(self, values: Iterable[int]) -> Item:
         """An i64 vector."""
         return self.constant(np.array(list(values), np.int64), "ints")
+
+    def version(self, domain: str) -> int:
+        """The version of another domain: of ai.onnx.ml the one that was released with the opset."""
+        released = [row[3] for row in VERSION_TABLE if row[2] <= self.opset]
+        return max(released) if domain == "ai.onnx.ml" else 1
 
     def need(self, opset: int, what: str) -> None:
         """Refuse what older opsets do not have."""
@@ -237,6 +270,8 @@ class Emitter:
             return x
         if x.data is not None:
             return self.constant(x.data.astype(to.numpy), x.hint)
+        if to.kind == "complex":
+            raise self.refuse("ONNX has no casts to complex numbers", "keep real and imaginary parts apart")
         made: Item = self.Cast(x, to=elem_code(to))
         return self.typed(made, Tensor(to, x.tensor.shape))
 

@@ -1,4 +1,4 @@
-"""External data of tensors: memory-mapped, read-only, and only from inside the model's folder."""
+"""External data of tensors: memory-mapped where it can be, and only from inside the model's folder."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from onnx import TensorProto
 
 from ...errors import LoadError
 
+INLINE = "inline"  # key of external data: the elements lie in the model's own file, which may be written anew
 
-def external_bytes(proto: TensorProto, folder: Path | None, size: int) -> np.ndarray[Any, Any]:
+
+def external_bytes(
+    proto: TensorProto, folder: Path | None, size: int, alignment: int = 1
+) -> np.ndarray[Any, Any]:  # fmt: skip
     """The bytes of a tensor stored beside the model; `size` is what its type and shape need.
 
+    They are mapped, but read where they lie in the model's own file, and where their place does not suit the dtype:
+    such arrays would be copied whenever something is computed with them.
     LoadError if the file lies outside of the folder, is missing, or is shorter than declared.
     """
     entries = {e.key: e.value for e in proto.external_data}
@@ -35,6 +41,10 @@ def external_bytes(proto: TensorProto, folder: Path | None, size: int) -> np.nda
     if size == 0:
         return np.empty(0, np.uint8)
     try:
+        if INLINE in entries or offset % alignment:
+            elements = np.fromfile(path, np.uint8, size, offset=offset)
+            elements.flags.writeable = False  # nobody needs a copy
+            return elements
         return np.memmap(path, np.uint8, mode="r", offset=offset, shape=(size,))
     except OSError as error:
         raise LoadError(f"tensor {proto.name!r}: cannot read its external data: {error}", file=str(path)) from None

@@ -20,7 +20,7 @@ from ...ir.builder import Builder
 from ...ir.dims import Dim
 from ...ir.graph import Graph, Var
 from ...ir.rebuild import topological
-from ...ir.types import Tensor, Type, Unknown, map_dims
+from ...ir.types import Tensor, Type, Unknown, dtype, map_dims
 from .custom import lowered
 from .functions import expanded, schema_with_function
 from .protos import Symbols, array_of, attribute_value, dense_of, proto_of_type, subgraphs
@@ -37,6 +37,8 @@ class Model:
     functions: dict[tuple[str, str, str], FunctionProto] = field(default_factory=dict)
     custom: dict[tuple[str, str], Callable[..., Any]] = field(default_factory=dict)  # the caller's operators
     symbols: Symbols = field(default_factory=Symbols)
+    failures: list[TenunError] | None = None  # where nodes that cannot be lowered are noted, to go on after them
+    declared: dict[str, Type] = field(default_factory=dict)  # the types of their results, as far as they are told
 
 
 def plain(domain: str) -> str:
@@ -111,7 +113,18 @@ class Lowering(Builder):
         for node in ordered(nodes, self.scope):
             self.current = node
             with self.at(self.prefix + label(node)):
-                self._bind(node, self._results(node))
+                self._bind(node, self._results_or_stand_ins(node))
+
+    def _results_or_stand_ins(self, node: NodeProto) -> Sequence[Var | None]:
+        """The results; where failures are noted, inputs of the declared types in the place of those that fail."""
+        try:
+            return self._results(node)
+        except TenunError as error:
+            if self.model.failures is None or self.prefix:
+                raise
+            self.model.failures.append(error.at(node=label(node), op=node.op_type))
+            unknown = Tensor(dtype("float32"), None)
+            return [self.input(n, self.model.declared.get(n, unknown)) if n else None for n in node.output]
 
     def _results(self, node: NodeProto) -> Sequence[Var | None]:
         try:
@@ -134,7 +147,8 @@ class Lowering(Builder):
 
     def _lowered(self, node: NodeProto) -> Any:
         domain, version = plain(node.domain), self.version(node)
-        operands = [None if not name else self.resolve([name])[0] for name in node.input]
+        found = iter(self.resolve(filter(None, node.input)))
+        operands = [next(found) if name else None for name in node.input]
         while operands and operands[-1] is None:
             operands.pop()
         given = self._given(node)
@@ -277,11 +291,17 @@ class Lowering(Builder):
         """Like `vector`, but at most one entry that is only known at run time becomes -1 (for `reshape`)."""
         entries = list(entries)
         unknown = [i for i, e in enumerate(entries) if isinstance(e, Var)]
-        if len(unknown) == 1:
+        if len(unknown) == 1 and not any(isinstance(e, int) and e == -1 for e in entries):
             entries[unknown[0]] = -1
-        if len(unknown) > 1 and any(not isinstance(e, (int, Var)) for e in entries):
+        elif unknown and any(not isinstance(e, (int, Var)) for e in entries):
             raise self.refuse("a shape with several unknown dimensions beside symbols")
         return self.vector(entries)
+
+    def ranked(self, x: Var, rank: int) -> Var:
+        """x of a rank that the operator asks for, where none is known; another one at run time is an error then."""
+        if x.tensor.shape is not None:
+            return x
+        return self.reshape(x, shape=self.gather(self.shape(x), np.arange(rank)))  # type: ignore[no-any-return]
 
     # ---- channels first, channels last
 

@@ -118,7 +118,7 @@ def array_of(proto: TensorProto, folder: Path | None) -> np.ndarray[Any, Any]:
     if any(d < 0 for d in shape):
         raise LoadError(f"tensor {name!r} has a negative dimension: {shape}")
     if proto.data_location == TensorProto.EXTERNAL:
-        raw = external_bytes(proto, folder, _stored_bytes(element, math.prod(shape)))
+        raw = external_bytes(proto, folder, _stored_bytes(element, math.prod(shape)), element.numpy.alignment)
         if element.bits >= 8:
             return raw.view(element.numpy).reshape(shape)
         proto = TensorProto(data_type=proto.data_type, dims=shape, raw_data=raw.tobytes())

@@ -16,6 +16,7 @@ from typing import Any
 
 import onnx
 import onnx.defs
+import onnx.shape_inference
 from google.protobuf.message import DecodeError
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
@@ -26,6 +27,7 @@ from ...ir.types import Optional, Tensor, Type
 from . import ops  # noqa: F401 - fills the table of operators
 from .custom import HINT, Function, Key, checked
 from .functions import fixed_body, schema_with_function
+from .large import without_elements
 from .lowering import Lowering, Model, drop_unused_constants, label, plain
 from .properties import declared_states, keep_declared, metadata, set_states
 from .protos import subgraphs, type_of_proto
@@ -53,9 +55,35 @@ def read(model: Any, custom_ops: Mapping[Any, Any] | None = None) -> Graph:
         raise LoadError(text, file=file, hint="check it with onnx.checker.check_model") from error
 
 
+def failures(model: Any) -> tuple[Graph | None, list[TenunError]]:
+    """What of an ONNX model cannot be read, every node by itself, and the graph with inputs in the place of those.
+
+    None in the place of the graph where something else stops the reading, which is then the last failure.
+    """
+    file = str(model) if isinstance(model, (str, Path)) else None
+    found: list[TenunError] = []
+    try:
+        proto = model if isinstance(model, ModelProto) else _parsed(model, file)
+        return _read(proto, file, {}, found), found
+    except TenunError as error:
+        return None, [*found, error]
+    except Exception as error:
+        return None, [*found, LoadError(f"the model is damaged: {type(error).__name__}: {error}")]
+
+
+def _declared(proto: ModelProto, model: Model) -> dict[str, Type]:
+    """The types that the model or ONNX's own inference tells of values."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto).graph
+    except Exception:  # an operator that nobody knows, or more than protobuf can hold
+        inferred = proto.graph
+    values = [*inferred.value_info, *inferred.output]
+    return {v.name: type_of_proto(v.type, model.symbols, v.name) for v in values if v.type.WhichOneof("value")}
+
+
 def _parsed(model: Any, file: str | None) -> ModelProto:
     try:
-        data = Path(model).read_bytes() if file is not None else bytes(model)
+        data = bytes(model) if file is None else without_elements(Path(model)) or Path(model).read_bytes()
     except OSError as error:
         raise LoadError(f"cannot read the file: {error.strerror}") from None
     if not data:
@@ -66,7 +94,9 @@ def _parsed(model: Any, file: str | None) -> ModelProto:
         raise LoadError("not an ONNX model, or a truncated one: the protobuf cannot be decoded") from None
 
 
-def _read(proto: ModelProto, file: str | None, custom: dict[Key, Function]) -> Graph:
+def _read(
+    proto: ModelProto, file: str | None, custom: dict[Key, Function], failures: list[TenunError] | None = None
+) -> Graph:
     if not proto.HasField("graph"):
         raise LoadError("not an ONNX model, or a truncated one: it holds no graph")
     opsets = {plain(o.domain): o.version for o in proto.opset_import} or ({"": 1} if proto.ir_version < 3 else {})
@@ -74,7 +104,10 @@ def _read(proto: ModelProto, file: str | None, custom: dict[Key, Function]) -> G
         raise LoadError("the model imports no opset", hint="the file may be truncated")
     functions = {(plain(f.domain), f.name, f.overload): f for f in proto.functions}
     model = Model(file, Path(file).absolute().parent if file is not None else None, opsets, functions, custom)
-    _check_operators(proto, model)
+    if failures is None:
+        _check_operators(proto, model)
+    else:
+        model.failures, model.declared = failures, _declared(proto, model)
     graph = Graph(proto.graph.name or "graph")
     b = Lowering(graph, model, opsets)
     states = declared_states(proto)

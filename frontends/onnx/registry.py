@@ -19,6 +19,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ...errors import GraphError, UnsupportedError
@@ -43,8 +44,8 @@ class Row:
 
     def __call__(self, b: Any, operands: Sequence[Var | None], attrs: Mapping[str, Any]) -> Any:
         """Lower a node, its operands and attributes being checked against the signature."""
-        unknown = sorted(map(str, set(attrs) - set(self.attributes)))
-        if unknown:
+        if not attrs.keys() <= self.attributes.keys():
+            unknown = sorted(map(str, attrs.keys() - self.attributes.keys()))
             raise UnsupportedError(
                 f"{self.name} has attributes that tenun does not know: {', '.join(unknown)}",
                 op=self.name,
@@ -94,6 +95,7 @@ def _enter(domain: str, name: str, since: int, lower: Lower) -> None:
     rows.sort(key=lambda r: r.since)
 
 
+@lru_cache(maxsize=1 << 10)  # the rows are entered before the first model is read
 def find(domain: str, name: str, version: int) -> Row | None:
     """The row for an operator in a model of an opset version (upgrades being done), if there is one."""
     version = max([version, *(u.until for u in upgrades(domain, name, version))])

@@ -137,6 +137,8 @@ BODY_TYPES: dict[str, Callable[..., dict[str, list[Type]]]] = {
     "scan": _scan_types,
 }
 
+CHOSEN = frozenset({"if"})  # ops that run one of their subgraphs
+
 
 def stable_types(body: Graph, given: list[Type], carried: range, first_output: int) -> list[Type]:
     """Input types under which the body's carried outputs fit its carried inputs, found by widening."""

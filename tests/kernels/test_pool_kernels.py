@@ -98,6 +98,25 @@ def test_2d(window, strides, dilations, padding, ceil_mode):
     check("avg_pool", x, **attrs, count_include_pad=True)
 
 
+@pytest.mark.parametrize("name, extra", [("max_pool", {}), ("avg_pool", {"count_include_pad": False})])
+def test_rows_in_blocks_that_no_window_joins(name, extra):
+    """An image larger than a block, reduced along its width only."""
+    shape = {"window": (1, 4), "strides": (1, 4), "dilations": (1, 1), "padding": ((0, 0), (0, 0))}
+    check(name, array(1, 98, 256, 32), **shape, **extra)
+
+
+@pytest.mark.parametrize("name, extra", [("max_pool", {}), ("avg_pool", {"count_include_pad": False})])
+def test_a_window_far_larger_than_the_image(name, extra):
+    """Only taps that meet elements are looked at."""
+    size = 2**40
+    x, sizes = array(1, 4, 3, 2), {"window": (size, 2), "padding": ((size - 1, 3), (0, 0))}
+    got = run(name, (1, 4, 2, 2), x, strides=(1, 1), dilations=(1, 1), ceil_mode=False, **sizes, **extra)
+    wide = np.lib.stride_tricks.sliding_window_view(x, 2, axis=2)
+    rows = [wide[:, : i + 1] for i in range(4)]  # place i ends at row i
+    want = np.stack([(np.max if name == "max_pool" else np.mean)(r, axis=(1, 4)) for r in rows], 1)
+    np.testing.assert_allclose(got, want, 1e-5, 1e-5)
+
+
 @pytest.mark.parametrize("spatial", [1, 3])
 @pytest.mark.parametrize("window, stride, dilation, pad", [(2, 2, 1, (0, 0)), (3, 2, 1, (1, 1)), (3, 1, 2, (2, 1))])
 @pytest.mark.parametrize("ceil_mode", [False, True])

@@ -13,38 +13,23 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.backend.test
 import pytest
-from onnx import numpy_helper
-from onnx.backend.test import runner
-from onnx.backend.test.loader import load_model_tests
 
 import tenun
 import tenun.frontends.onnx.backend
 from tenun.passes.manager import PIPELINES, pipeline
 
-RANDOM = ("bernoulli", "training_dropout")
-SCALARS = ("test_loop16_seq_none_cpu",)  # a list with a number in it
+from .suites import QUICK_KINDS, apart, failures, inputs_of, items, node_cases, told
+
 SLICES = 8
 
 
-def _items(*kinds: str) -> dict[str, Any]:
-    """The cases of some suites by name: BackendTest without making those of the others."""
-    load = runner.load_model_tests
-    runner.load_model_tests = lambda kind: load(kind=kind) if kind in kinds else []
-    try:
-        suite = onnx.backend.test.BackendTest(tenun.frontends.onnx.backend, __name__)
-    finally:
-        runner.load_model_tests = load
-    return {n: item for items in suite._test_items.values() for n, item in items.items() if n.endswith("_cpu")}
-
-
-QUICK = _items("real", "simple", "pytorch-operator", "pytorch-converted")
+QUICK = items(tenun.frontends.onnx.backend, *QUICK_KINDS)
 
 
 @cache
 def _node_items() -> dict[str, Any]:
-    return _items("node")
+    return items(tenun.frontends.onnx.backend, "node")
 
 
 def test_counts() -> None:
@@ -58,50 +43,27 @@ def test_quick_suites(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     QUICK[name].func(None)
 
 
-def _apart(name: str) -> bool:
-    return name in SCALARS or (any(word in name for word in RANDOM) and "zero_ratio" not in name)
-
-
 def _failures(names: list[str]) -> dict[str, str]:
-    failed = {}
-    for name in names:
-        try:
-            _node_items()[name].func(None)
-        except Exception as error:
-            failed[name] = f"{type(error).__name__}: {str(error).strip()[:300]}"
-    return failed
-
-
-def _told(failed: dict[str, str]) -> str:
-    return "\n".join(f"{n}: {text}" for n, text in failed.items())
+    return failures({name: _node_items()[name] for name in names})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(SLICES))
 def test_node_suite(part: int) -> None:
     """All 1884 cases but those that are compared below."""
-    names = [n for n in sorted(_node_items()) if not _apart(n)]
+    names = [n for n in sorted(_node_items()) if not apart(n)]
     failed = _failures(names[part::SLICES])
-    assert not failed, _told(failed)
-
-
-def _cases(choose: Any) -> list[Any]:
-    return [c for c in load_model_tests(kind="node") if choose(f"{c.name}_cpu")]
-
-
-def _inputs(case: Any) -> list[Any]:
-    """The inputs of the first data set, as arrays."""
-    return [numpy_helper.to_array(v) if isinstance(v, onnx.TensorProto) else v for v in case.data_sets[0][0]]
+    assert not failed, told(failed)
 
 
 @pytest.mark.slow
 def test_node_suite_apart() -> None:
     """Random cases: shape, dtype, distribution; and the list with a number in it."""
-    cases = _cases(_apart)
-    assert len(cases) == len([n for n in _node_items() if _apart(n)]) == 11
+    cases = node_cases(apart)
+    assert len(cases) == len([n for n in _node_items() if apart(n)]) == 11
     for case in cases:
         expected = case.data_sets[0][1]
-        for got, want in zip(tenun.frontends.onnx.backend.prepare(case.model).run(_inputs(case)), expected):
+        for got, want in zip(tenun.frontends.onnx.backend.prepare(case.model).run(inputs_of(case)), expected):
             if isinstance(want, list):
                 assert [g.tolist() for g in got] == [w.tolist() for w in want]
             else:
@@ -111,10 +73,10 @@ def test_node_suite_apart() -> None:
 @pytest.mark.slow
 def test_distributions() -> None:
     """Bernoulli: the share of ones; dropout: of zeros, and the rest scaled, so that the mean stays."""
-    bernoulli = [c for c in _cases(_apart) if "bernoulli" in c.name]
+    bernoulli = [c for c in node_cases(apart) if "bernoulli" in c.name]
     for case in bernoulli:
         proto = onnx.ModelProto.FromString(case.model.SerializeToString())
-        chances = _inputs(case)[0]
+        chances = inputs_of(case)[0]
         proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 20_000
         del proto.graph.output[0].type.tensor_type.shape.dim[:]
         proto.graph.output[0].type.tensor_type.ClearField("shape")
@@ -125,8 +87,8 @@ def test_distributions() -> None:
         if any(n.op_type == "Greater" for n in proto.graph.node):  # as ONNX expands it: noise above the chance gives 1
             chance = 1 - chance
         assert abs(drawn.astype(float).mean() - chance) < 0.02, case.name
-    for case in [c for c in _cases(_apart) if "dropout" in c.name]:
-        inputs = _inputs(case)
+    for case in [c for c in node_cases(apart) if "dropout" in c.name]:
+        inputs = inputs_of(case)
         ratio = float(inputs[1]) if len(inputs) > 1 else 0.5
         proto = onnx.ModelProto.FromString(case.model.SerializeToString())
         for node in proto.graph.node:  # a seed would give the same mask every time
@@ -158,9 +120,9 @@ def _with_pipeline(names: list[str], passes: Any, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(SLICES))
 def test_node_suite_without_passes(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [n for n in sorted(_node_items()) if not _apart(n)][part::SLICES]
+    names = [n for n in sorted(_node_items()) if not apart(n)][part::SLICES]
     failed = _with_pipeline(names, (), monkeypatch)
-    assert not failed, _told(failed)
+    assert not failed, told(failed)
 
 
 @pytest.mark.slow
@@ -170,7 +132,7 @@ def test_suites_with_one_pass(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("ONNX_MODELS", str(tmp_path))
     start = PASSES.index(name)
     failed = _with_pipeline(
-        [n for n in sorted(_node_items()) if not _apart(n)][start % EVERY :: EVERY], (name,), monkeypatch
+        [n for n in sorted(_node_items()) if not apart(n)][start % EVERY :: EVERY], (name,), monkeypatch
     )
     for case in sorted(QUICK):
         if any(word in case for word in LARGE):
@@ -179,7 +141,7 @@ def test_suites_with_one_pass(name: str, tmp_path: Path, monkeypatch: pytest.Mon
             QUICK[case].func(None)
         except Exception as error:
             failed[case] = str(error)[:300]
-    assert not failed, _told(failed)
+    assert not failed, told(failed)
 
 
 LARGE = ("bvlc", "densenet", "inception", "resnet50", "shufflenet", "squeezenet", "vgg19", "zfnet")
@@ -189,8 +151,8 @@ LARGE = ("bvlc", "densenet", "inception", "resnet50", "shufflenet", "squeezenet"
 @pytest.mark.parametrize("part", range(SLICES))
 def test_second_call(part: int) -> None:
     """The plan of the first call is the second's, and gives the same bits; shapes left open change nothing."""
-    for case in _cases(lambda name: not _apart(name))[part::SLICES]:
-        inputs = _inputs(case)
+    for case in node_cases(lambda name: not apart(name))[part::SLICES]:
+        inputs = inputs_of(case)
         compiled = tenun.frontends.onnx.backend.prepare(case.model)
         first, second = compiled.run(inputs), compiled.run(inputs)
         _assert_same(first, second, case.name)

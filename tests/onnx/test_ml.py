@@ -261,7 +261,7 @@ def test_errors() -> None:
     with pytest.raises(RunError, match="none of the 2 keys"):
         tenun.compile(one_node("OneHotEncoder", I, L, ONE, 1, cats_int64s=[1, 2], zeros=0))(I)
     for op, attrs in {
-        "Normalizer": {"norm": "L3"}, "LinearRegressor": {"coefficients": [1.0, 2.0], "post_transform": "TANH"},
+        "Normalizer": {"norm": "L3"}, "LinearRegressor": {"coefficients": [1.0] * 4, "post_transform": "TANH"},
         "Imputer": {}, "SVMRegressor": {"kernel_type": "COSINE", "n_supports": 1, "coefficients": [1.0],
                                         "support_vectors": [1.0] * 4},
     }.items():  # fmt: skip

@@ -106,7 +106,10 @@ class Axis:
         It meets them from start to stop (counted from first), beginning with `element`.  `before` and `after` are
         elements more on each side.
         """
-        for k in range(self.window):
+        # Windows may be far larger than what is there.
+        lowest = self.before - before - (first + places - 1) * self.stride
+        highest = self.before + self.size + after - 1 - first * self.stride
+        for k in range(max(0, -(-lowest // self.dilation)), min(self.window, highest // self.dilation + 1)):
             element = first * self.stride + k * self.dilation - self.before
             start = max(0, ceil((-before - element) / self.stride))
             stop = min(places, (self.size + after - 1 - element) // self.stride + 1)
@@ -168,7 +171,7 @@ def _reduced(
     steps: list[Step] = []
     for block in blocks(out.shape[:2], BLOCK_BYTES // row):
         images, rows = block
-        given = x[images]
+        given = x[images] if 1 in active else x[block]  # rows of x are those of out, or what they are reduced from
         for axis in active:
             first, places = (rows.start, rows.stop - rows.start) if axis == 1 else (0, axes[axis - 1].places)
             if axis == active[-1]:

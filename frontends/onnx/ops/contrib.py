@@ -31,6 +31,7 @@ def activated(b: Lowering, y: Var, name: str, parameters: Sequence[float | None]
     if known == "clip":
         low, high = (*parameters, None, None)[:2]
         return b.clip(y, low=low, high=high)  # type: ignore[no-any-return]
+    names: tuple[str, ...]
     if known == "selu":
         names = ("alpha", "scale")
     elif known in ACTIVATIONS:

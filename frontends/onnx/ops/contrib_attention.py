@@ -300,7 +300,7 @@ def group_query_attention(
     kept = _seen(b, rows, _length(b, k, 2), seqlens_k, bool(causal), local_window_size)
     every = num_heads // kv_num_heads
     wide_k, wide_v = (x if every == 1 else b.repeat(x, repeats=every, axis=1) for x in (k, v))
-    settings = {"scale": _scale(scale, q), "soft_cap": softcap or None}
+    settings: dict[str, Any] = {"scale": _scale(scale, q), "soft_cap": softcap or None}
     if smooth_softmax == 1 or head_sink is not None:
         y = _with_sink(b, q, wide_k, wide_v, kept, attention_bias, head_sink, **settings)
     else:

@@ -158,8 +158,7 @@ def crop_and_resize(
         parts = np.linspace(0, 1, count) if count > 1 else np.array([0.5])
         axes.append((b.mul(b.add(low, b.mul(b.sub(high, low), _like(b, parts, X))), last), last, count))
     (y, bottom, high), (x, right, wide) = axes
-    count = b.dim(rois, 0)
-    shape = b.mixed((count, high, wide, 1))
+    shape = b.mixed((b.dim(rois, 0), high, wide, 1))
     places = [
         b.expand(v, shape=shape) for v in (b.unsqueeze(x, axes=(1, 3)), b.unsqueeze(y, axes=(2, 3)))
     ]  # (R, h, w, 1)

@@ -50,7 +50,7 @@ def conv(
     group: int = 1, kernel_shape: Ints | None = None, pads: Ints | None = None, strides: Ints | None = None,
 ) -> Var:  # fmt: skip
     """X: (N, C, *S), W: (O, C / group, *K)."""
-    spatial = len(W.shape) - 2
+    spatial, X = len(W.shape) - 2, b.ranked(X, len(W.shape))
     check_kernel(kernel_shape, W.shape[2:])
     y = b.conv(
         b.to_last(X),

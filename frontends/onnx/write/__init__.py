@@ -27,8 +27,8 @@ from ....ir.types import Tensor, Unknown
 from ..emitter import Emitter, Item
 
 FAMILIES = (
-    "attention", "control", "conv", "elementwise", "index", "linalg", "norm", "pool", "quant", "random", "recurrent",
-    "reduce", "sequence", "shape", "signal", "string", "vision",
+    "attention", "control", "conv", "elementwise", "index", "linalg", "ml", "norm", "pool", "quant", "random",
+    "recurrent", "reduce", "sequence", "shape", "signal", "string", "vision",
 )  # fmt: skip
 
 

@@ -6,17 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from ....ir.graph import Graph
+from ....ir.types import Optional, Type
 from ..emitter import Emitter, Item, Scope
 from . import export
 
 
-def _body(w: Emitter, graph: Graph, formal: int, captured: Sequence[Item]) -> Scope:
-    """A subgraph whose first `formal` inputs are its own; the others are values from outside."""
+def _body(
+    w: Emitter, graph: Graph, formal: int, captured: Sequence[Item], kinds: Sequence[Type] | None = None
+) -> Scope:
+    """A subgraph whose first `formal` inputs are its own; the others are values from outside.
+
+    kinds: what the results are to be; an optional in the IR may be the value itself, in ONNX not.
+    """
     with w.inside(graph.name) as scope:
         own = [Item(v.type, v.name) for v in graph.inputs[:formal]]
         scope.inputs.extend(own)
         scope.present.update(own)
-        for item in w.inline(graph, [*own, *captured]):
+        results = w.inline(graph, [*own, *captured])
+        for item, kind in zip(results, kinds or [v.type for v in graph.outputs]):
+            if isinstance(kind, Optional) and not isinstance(item.type, Optional):
+                item = w.typed(w.emit("Optional", item), kind)
             scope.outputs.append(w.result(item))
     return scope
 
@@ -27,7 +36,9 @@ def _listed(results: Any) -> list[Item]:
 
 @export("if")
 def if_(w: Emitter, condition: Item, *captured: Item, then: Graph, orelse: Graph) -> list[Item]:
-    branches = {"then_branch": _body(w, then, 0, captured), "else_branch": _body(w, orelse, 0, captured)}
+    assert w.node is not None
+    kinds = [v.type for v in w.node.outputs]
+    branches = {"then_branch": _body(w, then, 0, captured, kinds), "else_branch": _body(w, orelse, 0, captured, kinds)}
     return _listed(w.If(condition, outputs=len(then.outputs), **branches))
 
 

@@ -241,6 +241,9 @@ def cast(w: Emitter, x: Item, *, to: DType) -> Item:
 
 @export()
 def bit_cast(w: Emitter, x: Item, *, to: DType) -> Item:
+    """Between integers of one width a cast wraps around, which is the same bits."""
+    if x.dtype.is_integer and to.is_integer and x.dtype.bits == to.bits:
+        return w.cast(x, to)
     w.need(26, "BitCast")
     return w.BitCast(x, to=elem_code(to))  # type: ignore[no-any-return]
 

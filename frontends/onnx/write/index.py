@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ....ir.dims import Dim
 from ....ir.types import Tensor, boolean, i64
 from ..emitter import Emitter, Item
-from . import export, export_all, refuse
+from . import export, export_all
 
 REDUCTION_SINCE = {"none": 11, "add": 16, "mul": 16, "max": 18, "min": 18}
 
@@ -60,6 +61,20 @@ def scatter_nd(w: Emitter, x: Item, indices: Item, updates: Item, *, reduction: 
     return w.ScatterND(x, indices, updates, reduction=_reduction(w, reduction))  # type: ignore[no-any-return]
 
 
+@export()
+def scatter_rows(w: Emitter, updates: Item, indices: Item, *, size: Dim, axis: int) -> Item:
+    """Added to zeros, the axes of indices first."""
+    lead = axis % (updates.rank - indices.rank + 1)
+    own = range(lead, lead + indices.rank)
+    rest = [a for a in range(updates.rank) if a not in own]
+    shape = (size, *(updates.shape[a] for a in rest))
+    zeros = w.Expand(w.number(0, updates), w.vector(shape))
+    places = w.Unsqueeze(w.cast(indices, i64), w.ints([-1]))
+    rows = w.transpose(updates, (*own, *rest))
+    added = w.typed(w.ScatterND(zeros, places, rows, reduction=_reduction(w, "add")), Tensor(updates.dtype, shape))
+    return w.transpose(added, (*range(1, lead + 1), 0, *range(lead + 1, len(shape))))
+
+
 @export(dynamic=("depth",))
 def one_hot(w: Emitter, indices: Item, on: Item, off: Item, *, depth: Any, axis: int) -> Item:
     values = w.Concat(*(w.Reshape(v, w.ints([1])) for v in (off, on)), axis=0)
@@ -91,5 +106,3 @@ export_all({
     "nonzero": lambda w, x: w.NonZero(x, result=i64),
     "compress": lambda w, x, condition, *, axis: w.Compress(x, w.cast(condition, boolean), axis=axis),
 })  # fmt: skip
-
-refuse("it belongs to a gradient", "scatter_rows")

@@ -48,7 +48,7 @@ def dequantize(
     if block_size:
         w.need(21, "a scale for each block")
     w.need(SINCE.get(x.dtype.name, 13), f"an operand of {x.dtype}")
-    axis = axis_of(axis, x.rank) if x.rank else 0
+    axis = axis_of(axis, x.rank) if x.rank and scale.rank else 0
     if x.dtype.is_integer and (x.dtype.bits > 32 or x.dtype is dtype("u32")) and not block_size:
         return _written_out(w, x, scale, zero_point, to, axis)
     y: Item = w.DequantizeLinear(x, scale, zero_point, axis=axis, block_size=block_size or None, result=scale.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ....ir.types import boolean, i32, i64
+from ....ir.types import Tensor, boolean, i32, i64
 from ..emitter import Emitter, Item
 from . import export_all, refuse
 
@@ -66,15 +66,34 @@ def _place(op_type: str) -> Callable[..., Item]:
 export_all({"argmax": _place("ArgMax"), "argmin": _place("ArgMin")})
 
 
-def _running(op_type: str, since: int) -> Callable[..., Item]:
-    def write(w: Emitter, x: Item, *, axis: Any, exclusive: bool, reverse: bool) -> Item:
-        w.need(since, op_type)
-        place = w.scalar(w.cast(axis, i64)) if isinstance(axis, Item) else w.constant(axis, "axis", dtype="int64")
-        return w.emit(op_type, x, place, exclusive=int(exclusive), reverse=int(reverse))  # type: ignore[no-any-return]
-
-    return write
+def _place_of(w: Emitter, axis: Any) -> Item:
+    return w.scalar(w.cast(axis, i64)) if isinstance(axis, Item) else w.constant(axis, "axis", dtype="int64")
 
 
-export_all({"cumsum": _running("CumSum", 11), "cumprod": _running("CumProd", 26)}, dynamic=("axis",))
+def _cumsum(w: Emitter, x: Item, *, axis: Any, exclusive: bool, reverse: bool) -> Item:
+    return w.CumSum(x, _place_of(w, axis), exclusive=int(exclusive), reverse=int(reverse))  # type: ignore[no-any-return]
+
+
+def _cumprod(w: Emitter, x: Item, *, axis: Any, exclusive: bool, reverse: bool) -> Item:
+    """A Scan before opset 26: what is carried is the product."""
+    if w.opset >= 26:
+        return w.CumProd(x, _place_of(w, axis), exclusive=int(exclusive), reverse=int(reverse))  # type: ignore[no-any-return]
+    if isinstance(axis, Item):
+        w.need(26, "a running product along an axis known at run time")
+    kept = (*x.shape[:axis], *x.shape[axis % x.rank + 1 :])
+    ones = w.typed(w.Expand(w.number(1, x), w.vector(kept)), Tensor(x.dtype, kept))
+    with w.inside("cumprod") as scope:
+        scope.inputs = [Item(Tensor(x.dtype, kept)), Item(Tensor(x.dtype, kept))]
+        scope.present.update(scope.inputs)
+        before, factor = scope.inputs
+        product = w.typed(w.Mul(before, factor), before.type)
+        scope.outputs.append(w.result(product))
+        scope.outputs.append(w.result(before if exclusive else product))
+    where = {"scan_input_axes": [axis % x.rank], "scan_output_axes": [axis % x.rank]}
+    ways = {"scan_input_directions": [int(reverse)], "scan_output_directions": [int(reverse)]}
+    return w.Scan(ones, x, outputs=2, body=scope, num_scan_inputs=1, **where, **ways)[1]  # type: ignore[no-any-return]
+
+
+export_all({"cumsum": _cumsum, "cumprod": _cumprod}, dynamic=("axis",))
 
 refuse("it belongs to a gradient", "sum_like")

@@ -35,8 +35,12 @@ def _real_inverse(w: Emitter, x: Item, axis: Any, length: Any) -> Item:
     a = axis_of(axis, x.rank)
     given = x.shape[a]
     count = 2 * (given - 1) if length is None else length
-    if isinstance(given, int) and isinstance(count, int) and given < count // 2 + 1:
-        raise w.refuse(f"a half spectrum of {given} places for a signal of {count}")
+    if isinstance(given, int) and isinstance(count, int) and given < count // 2 + 1:  # the rest of it is zeros
+        missing = [0] * x.rank
+        missing[a] = count // 2 + 1 - given
+        x = w.typed(
+            w.Pad(x, w.ints([0] * x.rank + missing)), x.tensor.with_(shape=(*x.shape[:a], UNKNOWN, *x.shape[a + 1 :]))
+        )
     size = w.scalar(w.vector(count if isinstance(count, Item) else (count,)))
     numbers = w.Range(w.constant(np.int64(0)), size, w.constant(np.int64(1)))
     conjugate = w.Greater(w.Mul(numbers, 2), size, result=boolean)
