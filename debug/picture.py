@@ -9,6 +9,7 @@ from typing import Any
 from ..ir.attributes import Activation
 from ..ir.graph import Graph, Node, Var
 from ..ir.text import value_text
+from .part import places
 
 ATTRIBUTES = 48  # characters of attributes shown in a box
 WEIGHTS = 3  # constants listed in a box
@@ -61,7 +62,7 @@ def _add_graph(drawn: Picture, graph: Graph, prefix: str, around: tuple[str, ...
         made[var] = f"{prefix}in{i}"
         drawn.boxes.append(Box(made[var], "input", (var.name, str(var.type)), around))
     for i, node in enumerate(graph.nodes):
-        name, group = f"{prefix}n{i}", around + _layers(node)
+        name, group = f"{prefix}n{i}", around + group_of(node)
         drawn.boxes.append(Box(name, "op", tuple(node_lines(node)), group))
         drawn.edges += [Edge(start, name) for start in dict.fromkeys(made[v] for v in node.inputs if v in made)]
         made.update((v, name) for v in node.outputs)
@@ -74,9 +75,18 @@ def _add_graph(drawn: Picture, graph: Graph, prefix: str, around: tuple[str, ...
         drawn.edges += [Edge(made[var], f"{prefix}out{i}")] if var in made else []
 
 
-def _layers(node: Node) -> tuple[str, ...]:
-    """The path of the layer; the rules of Keras and ONNX agree on slashes."""
-    return tuple(part for part in node.source.split("/") if part)
+def group_of(node: Node) -> tuple[str, ...]:
+    """The path of the layer; the rules of Keras and ONNX agree on slashes.
+
+    A node that stands for several layers is in what all of them are in, as `dense + relu`.
+    """
+    first, *others = [tuple(part for part in place.split("/") if part) for place in places(node)] or [()]
+    if not others:
+        return first
+    shared = 0
+    while all(len(path) > shared + 1 and path[shared] == first[shared] for path in (first, *others)):
+        shared += 1
+    return (*first[:shared], " + ".join("/".join(path[shared:]) for path in (first, *others)))
 
 
 def node_lines(node: Node) -> Iterator[str]:

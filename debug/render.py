@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 from ..ir.attributes import Activation
@@ -12,6 +13,7 @@ from ..ir.graph import Graph, Node, Var
 from ..ir.text import named_constants, value_names, value_text
 from ..ir.types import DType
 from .picture import Box, Picture, picture
+from .weights import statistics
 
 # ---- dot
 
@@ -106,17 +108,21 @@ def _branch(
 
 # ---- JSON
 
+FORMAT, VERSION = "tenun.graph", 1
 
-def to_json(graph: Graph, weights: bool = False) -> str:
+
+def to_json(graph: Graph, weights: str = "hash") -> str:
     """The graph as JSON: inputs, outputs, constants, states, nodes with their types, attributes and subgraphs.
 
-    `weights` adds each constant's statistics; their elements are never written.
+    weights: of each constant the type alone ("none"), the digest ("hash"), the statistics too ("stats"), or its
+    elements too ("full").  docs/graph.schema.json describes the form.
     """
     names = {var: name for name, var in named_constants(graph).items()}
-    return json.dumps(graph_record(graph, names, weights), indent=1, ensure_ascii=False) + "\n"
+    record = {"format": FORMAT, "version": VERSION, **graph_record(graph, names, weights)}
+    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def graph_record(graph: Graph, constants: Mapping[Var, str], weights: bool = False) -> dict[str, Any]:
+def graph_record(graph: Graph, constants: Mapping[Var, str], weights: str = "hash") -> dict[str, Any]:
     """A graph as lists, dicts, strings and numbers."""
     names = value_names(graph, constants)
     return {
@@ -138,18 +144,30 @@ def _output_record(name: str, var: Var, names: Mapping[Var, str]) -> dict[str, A
     return {"name": name, "value": names[var], "type": str(var.type)}
 
 
-def _constant_record(var: Var, names: Mapping[Var, str], weights: bool) -> dict[str, Any]:
+def _constant_record(var: Var, names: Mapping[Var, str], weights: str) -> dict[str, Any]:
     assert var.constant is not None
-    record = {**_value_record(var, names), "sha256": var.constant.digest}
-    return {**record, "statistics": statistics(var)} if weights else record
+    record = _value_record(var, names)
+    if weights != "none":
+        record["sha256"] = var.constant.digest
+    if weights == "stats":
+        found = statistics(var.data)
+        record["statistics"] = found and found.to_dict()
+    if weights == "full":
+        record["elements"] = None if var.data is None else _elements(var.data.tolist())
+    return record
 
 
-def _node_record(node: Node, names: Mapping[Var, str], constants: Mapping[Var, str], weights: bool) -> dict[str, Any]:
+def _elements(value: Any) -> Any:
+    return [_elements(v) for v in value] if isinstance(value, list) else plain(value)
+
+
+def _node_record(node: Node, names: Mapping[Var, str], constants: Mapping[Var, str], weights: str) -> dict[str, Any]:
     operands = [None if v is None else names[v] for v in node.inputs]
     split = len(node.operands)
     return {
         "op": node.op.name,
         "source": node.source,
+        "note": node.note,
         "inputs": operands[:split],
         "attributes": {key: plain(value) for key, value in node.attrs.items()},
         "dynamic": dict(zip(node.dynamic, operands[split:])),
@@ -162,23 +180,8 @@ def plain(value: Any) -> Any:
     """An attribute's value as JSON has it: what JSON does not know is written as in the text."""
     if isinstance(value, tuple):
         return [plain(v) for v in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not isfinite(value):
         return repr(value)
-    return value_text(value).removeprefix("dim ") if isinstance(value, (Activation, Expr, DType)) else value
-
-
-def statistics(var: Var) -> dict[str, float] | None:
-    """Least, mean and largest element and standard deviation; None where there are no numbers."""
-    data = var.data
-    if data is None or data.size == 0 or data.dtype.kind not in "biuf":
-        return None
-    wide = data.astype("float64")
-    return {"min": float(wide.min()), "mean": float(wide.mean()), "max": float(wide.max()), "std": float(wide.std())}
-
-
-def weight_lines(graph: Graph) -> Iterator[str]:
-    """A comment line with the statistics of each constant, to follow the text of a graph."""
-    for name, var in named_constants(graph).items():
-        numbers = statistics(var) or {}
-        shown = "  ".join(f"{key} {value:.6g}" for key, value in numbers.items()) or "no numbers"
-        yield f"// @{name}: {var.type}  {shown}"
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return value_text(value).removeprefix("dim ") if isinstance(value, (Activation, Expr, DType)) else str(value)

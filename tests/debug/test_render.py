@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import xml.etree.ElementTree as ET
@@ -9,16 +10,19 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
+import tenun
 from tenun.debug.draw import draw
-from tenun.debug.picture import picture
-from tenun.debug.render import to_dot, to_json, to_mermaid, weight_lines
+from tenun.debug.picture import group_of, picture
+from tenun.debug.render import to_dot, to_json, to_mermaid
 from tenun.debug.svg import to_svg
 from tenun.errors import TenunError, UnsupportedError
 from tenun.ir import Builder, Graph, Tensor, symbol
 from tenun.ir.types import boolean, f32, i64
+from tenun.tests.debug.models import hostile
 
 N = symbol("N")
 
@@ -140,10 +144,53 @@ def test_json_holds_subgraphs_and_odd_attributes() -> None:
     assert nodes[2]["dynamic"] == {"shape": "s"}
 
 
-def test_weights_bring_statistics() -> None:
-    (constant,) = json.loads(to_json(residual(), weights=True))["constants"]
-    assert constant["statistics"]["mean"] == 0.25 and constant["statistics"]["max"] == 1
-    assert list(weight_lines(residual())) == ["// @dense.kernel: f32[4, 4]  min 0  mean 0.25  max 1  std 0.433013"]
+def test_json_shows_as_much_of_the_weights_as_asked_for() -> None:
+    found = {mode: json.loads(to_json(residual(), mode))["constants"][0] for mode in ("none", "hash", "stats", "full")}
+    assert found["none"] == {"name": "dense.kernel", "type": "f32[4, 4]"}
+    assert found["hash"] == {
+        **found["none"],
+        "sha256": hashlib.sha256(np.eye(4, dtype="f4").tobytes()).hexdigest()[:16],
+    }
+    assert found["stats"]["statistics"]["mean"] == 0.25 and sum(found["stats"]["statistics"]["histogram"]) == 16
+    assert found["full"] == {**found["hash"], "elements": np.eye(4).tolist()}
+
+
+@pytest.mark.parametrize("mode", ["none", "hash", "stats", "full"])
+@pytest.mark.parametrize("make", ["residual", "branches", "hostile", "odd"])
+def test_json_is_of_the_schema(make: str, mode: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    graph = {"residual": residual, "branches": branches, "hostile": hostile, "odd": odd_weights}[make]()
+    schema = json.loads((Path(tenun.__file__).parent / "docs" / "graph.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    record = json.loads(to_json(graph, mode))
+    jsonschema.Draft202012Validator(schema).validate(record)
+    assert (record["format"], record["version"]) == ("tenun.graph", schema["properties"]["version"]["const"])
+    record["nodes"][0]["surprise"] = 1  # a field that the schema does not know has to be found
+    assert not jsonschema.Draft202012Validator(schema).is_valid(record)
+
+
+def odd_weights() -> Graph:
+    """Elements that JSON has no numbers for."""
+    b = Builder(Graph("odd"))
+    x = b.input("x", Tensor(f32, (N, 2)))
+    y = b.add(x, b.constant(np.float32([np.nan, -np.inf]), "w"))
+    bf16 = b.constant(np.ones((1, 2), ml_dtypes.bfloat16), "narrow")
+    return b.outputs(y, b.cast(bf16, to=f32), b.neg(b.constant(np.complex64([1 + 2j]), "c")))
+
+
+def test_groups_of_fused_layers_are_what_they_share() -> None:
+    sources = {
+        "a/b/conv": ("a", "b", "conv"),
+        "": (),
+        "conv + relu": ("conv + relu",),
+        "a/b/conv + a/b/relu": ("a", "b", "conv + relu"),
+        "a/b/conv + a/c": ("a", "b/conv + c"),
+        "a/b + a/b/c": ("a", "b + b/c"),
+    }
+    (node, *_) = residual().nodes
+    for source, group in sources.items():
+        node.source = source
+        assert group_of(node) == group
 
 
 @pytest.mark.parametrize("graph", [residual(), branches(), ladder(30), ladder(80)], ids=lambda g: g.name)

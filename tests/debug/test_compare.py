@@ -1,0 +1,193 @@
+"""Forty faults, each named at once: by `compare` the layer, by `diff` the change, within a format and across."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from . import faults
+import numpy as np
+import pytest
+
+import tenun
+from tenun.backends.numpy.evaluate import evaluate
+from tenun.debug.compare import Comparison, Subject, compare, difference
+from tenun.debug.diff import Change
+from tenun.debug.measure import measure
+from tenun.ir.samples import random_inputs
+
+FORMATS = ("keras", "onnx")
+
+
+def saved(model: tenun.Model, file: Path) -> Subject:
+    model.save(file) if file.suffix == ".keras" else tenun.save(model, file)
+    return Subject(file.name, tenun.load(file))
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
+    folder = tmp_path_factory.mktemp("good")
+    return {name: saved(faults.build(table), folder / f"{name}.keras") for name, table in faults.MODELS.items()}
+
+
+def named(changes: list[Change]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(c.layer for c in changes))
+
+
+def is_right(fault: faults.Fault, layers: tuple[str, ...], changes: list[Change]) -> bool:
+    """Both layers of an exchange; one of two that changed places."""
+    kinds = {c.kind for c in changes}
+    if fault.what.startswith("swapped"):
+        return len(layers) == 1 and layers[0] in ("second", "third") and kinds == {"moved"}
+    return layers == fault.layers and kinds == {fault.kind}
+
+
+def test_there_are_forty_faults_in_eight_models() -> None:
+    assert len(faults.FAULTS) == 40 == len({str(f) for f in faults.FAULTS})
+    assert {f.model for f in faults.FAULTS} == set(faults.MODELS) and len(faults.MODELS) == 8
+    assert set(Counter(f.kind for f in faults.FAULTS)) == {"weights", "option", "removed", "added", "moved"}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("fault", faults.FAULTS, ids=str)
+def test_a_fault_is_named(fault: faults.Fault, suffix: str, good: dict[str, Subject], tmp_path: Path) -> None:
+    a, b = good[fault.model], saved(fault.broken(), tmp_path / f"bad.{suffix}")
+    found = compare(a, b, evaluate)
+    assert not found.same and found.verdict().startswith("DIFFERENT")
+    assert is_right(fault, tuple(found.culprits), found.changes), [str(c) for c in found.changes]
+    _, changes = difference(a, b, evaluate)
+    assert is_right(fault, named(changes), changes), [str(c) for c in changes]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("model", faults.MODELS)
+def test_a_good_model_is_the_same_in_every_format(
+    model: str, suffix: str, good: dict[str, Subject], tmp_path: Path
+) -> None:
+    b = saved(faults.build(faults.MODELS[model]), tmp_path / f"same.{suffix}")
+    found = compare(good[model], b, evaluate, seeds=(0, 1))
+    assert found.same and not found.culprits and found.verdict().startswith("SAME")
+    assert len(found.runs) == 2 and found.points and all(p.found is not None for p in found.points)
+    assert difference(good[model], b, evaluate)[1] == []
+
+
+def test_what_changed_is_said(good: dict[str, Subject], tmp_path: Path) -> None:
+    def details(which: str) -> str:
+        fault = next(f for f in faults.FAULTS if str(f) == which)
+        b = saved(fault.broken(), tmp_path / "bad.keras")
+        return " ".join(c.detail for c in difference(good[fault.model], b, evaluate)[1])
+
+    assert details("mlp-second-kernel_transposed") == "kernel: transposed by (1, 0)"
+    assert "gates in another order: (0, 1, 3, 2)" in details("text-memory-kernel_gates_swapped")
+    assert "1 of 4 elements" in details("mlp-last-bias_one_element")
+    assert "it holds what third.kernel held" in details("mlp-second-kernel_of_third")
+    assert details("cnn-norm_1-epsilon=0.01") == "epsilon: 0.001 → 0.01"
+    assert details("mlp-first-activation=linear") == "relu → none"
+    assert "flipped along axis 0" in details("mobile-deep-kernel_flipped")
+
+
+def test_a_renamed_layer_and_other_shapes(good: dict[str, Subject], tmp_path: Path) -> None:
+    table = [faults.Spec(r.name, r.kind, dict(r.options), r.reads) for r in faults.MODELS["mlp"]]
+    table[1].name, table[4].options["units"] = "renamed", 5
+    model = faults.build(table)
+    for parameter in model.weights:
+        if parameter.path == "renamed":
+            parameter.assign(faults.seeded(parameter.name.replace("renamed", "first"), parameter.shape))
+    _, changes = difference(good["mlp"], saved(model, tmp_path / "b.keras"), evaluate)
+    assert ("renamed", "first", "renamed") in {(c.kind, c.layer, c.other) for c in changes}
+    assert {c.kind for c in changes if c.layer == "last"} == {"shape"}
+
+
+def test_the_first_layer_that_differs_comes_first_and_the_worst_input_counts(
+    good: dict[str, Subject], tmp_path: Path
+) -> None:
+    fault = next(f for f in faults.FAULTS if str(f) == "text-words-embeddings_one_element")
+    b = saved(fault.broken(), tmp_path / "b.keras")
+    a = good["text"]
+    unlucky = {"tokens": np.zeros((2, 11), np.int32)}  # never meets the word that was changed
+    assert compare(a, b, evaluate, inputs=[unlucky]).same
+    found = compare(a, b, evaluate, inputs=[unlucky, random_inputs(a.graph, 2, 3)])
+    assert found.first is not None and found.first.layer == "words" and found.first.run == 1
+    assert list(dict.fromkeys(p.layer for p in found.parted)) == ["words", "memory", "more", "scores"]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "differs"),
+    [
+        (np.float32([1, np.nan]), np.float32([1, np.nan]), False),
+        (np.float32([1, np.nan]), np.float32([1, 2]), True),
+        (np.float32([np.inf, -np.inf]), np.float32([np.inf, -np.inf]), False),
+        (np.float32([np.inf]), np.float32([-np.inf]), True),
+        (np.float32([1000, 1]), np.float32([1000.01, 1]), False),
+        (np.float32([1000, 1]), np.float32([1001, 1]), True),
+        (np.int32([1, 2]), np.int32([1, 3]), True),
+        (np.array(["a"], object), np.array(["b"], object), True),
+        (np.ones((2, 3), np.float32), np.ones((3, 3), np.float32), True),
+        ([np.float32([1])], [np.float32([1]), np.float32([1])], True),
+    ],
+)
+def test_measures(a: object, b: object, differs: bool) -> None:
+    assert measure(a, b).differs is differs
+
+
+def test_channels_first_and_last_are_one() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 4, 5, 3)).astype(np.float32)
+    assert not measure(x, x.transpose(0, 3, 1, 2)).differs
+    assert measure(x, x.transpose(0, 3, 1, 2) + 1).differs
+    square = x[:, :3, :3]
+    assert measure(square, square.transpose(0, 3, 1, 2)).differs
+    assert not measure(square, square.transpose(0, 3, 1, 2), any_layout=True).differs
+
+
+def test_nothing_is_held_longer_than_it_takes(good: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At no time does a comparison keep more than a few of the values that it has compared."""
+    import gc
+    import weakref
+
+    alive: list[weakref.ref[object]] = []
+    most = 0
+
+    def watched(*args: object, **kwargs: object) -> tuple[object, ...]:
+        nonlocal most
+        results = evaluate(*args, **kwargs)  # type: ignore[arg-type]
+        alive.extend(weakref.ref(r) for r in results if isinstance(r, np.ndarray) and r.base is None)
+        most = max(most, sum(ref() is not None for ref in alive))
+        return results
+
+    gc.collect()
+    a = good["cnn"]
+    found = compare(a, Subject("twin", a.graph.copy()), watched)
+    assert found.same and len(found.points) == 9 and most <= 8, most
+
+
+ENGINES = [("tenun", "ort"), ("keras", "tenun"), ("keras", "ort")]
+
+
+@pytest.mark.parametrize(("first", "second"), ENGINES)
+@pytest.mark.parametrize("fault", [None, "cnn-conv_2-kernel_transposed"])
+def test_other_engines(first: str, second: str, fault: str | None, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    if first == "keras":
+        pytest.importorskip("keras")
+    good, bad = tmp_path / "good.keras", tmp_path / "b.onnx"
+    faults.build(faults.MODELS["cnn"]).save(good)
+    broken = next((f.broken() for f in faults.FAULTS if str(f) == fault), faults.build(faults.MODELS["cnn"]))
+    tenun.save(broken, bad)
+    found: Comparison = compare(
+        Subject(str(good), tenun.load(good), first), Subject(str(bad), tenun.load(bad), second), evaluate
+    )
+    assert found.same is (fault is None) and len(found.points) >= 7
+    if fault:
+        assert found.first is not None and "conv_2" in found.first.layer and found.culprits == ["conv_2"]
+
+
+def test_an_engine_refuses_what_it_does_not_run(good: dict[str, Subject]) -> None:
+    a = good["mlp"]
+    for engine, hint in (("ort", "does not run .keras"), ("magic", "there is no engine")):
+        with pytest.raises(tenun.UnsupportedError, match=hint):
+            compare(a, Subject("b.keras", a.graph, engine), evaluate)
+
+
+def test_other_numbers_of_inputs_are_refused(good: dict[str, Subject]) -> None:
+    with pytest.raises(tenun.RunError, match="takes 1 inputs"):
+        compare(good["pair"], good["mlp"], evaluate)
