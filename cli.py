@@ -63,6 +63,15 @@ class Peer(str, Enum):
     keras = "keras"
 
 
+class Weights(str, Enum):
+    """How much of its weights a dump shows."""
+
+    none = "none"
+    hash = "hash"
+    stats = "stats"
+    full = "full"
+
+
 class Format(str, Enum):
     """How a graph is written."""
 
@@ -378,8 +387,10 @@ def train(
 @app.command(
     epilog=examples(
         "tenun dump model.keras",
-        "tenun dump model.onnx --raw --weights",
+        "tenun dump model.keras --html model.html",
+        "tenun dump model.onnx --raw --weights stats",
         "tenun dump model.onnx --after layout",
+        "tenun dump model.keras --around conv_2 --radius 2",
         "tenun dump model.keras --format svg -o model.svg",
         "tenun dump model.keras --format dot | dot -Tpdf > model.pdf",
     )
@@ -394,68 +405,76 @@ def dump(
     output: Annotated[
         str | None, option("--output", "-o", metavar="FILE", help="Write to a file instead of the screen.")
     ] = None,
-    weights: Annotated[bool, option("--weights", help="Add each weight's statistics (text and json).")] = False,
+    weights: Annotated[
+        Weights | None, option("--weights", help="How much of each weight (text and json; default: hash).")
+    ] = None,
+    layer: Annotated[
+        str | None, option("--layer", metavar="PATH", help="Only this layer and those in it; * and ? match.")
+    ] = None,
+    around: Annotated[
+        str | None, option("--around", metavar="NAME", help="Only what is near to a value or a layer.")
+    ] = None,
+    radius: Annotated[
+        int, option("--radius", min=0, metavar="N", help="With --around: how many edges away (default: 1).")
+    ] = 1,
+    html: Annotated[
+        str | None,
+        option("--html", metavar="FILE", help="Write a page: the graph after every pass, weights, memory, time."),
+    ] = None,
+    batch: Annotated[
+        int, option("--batch", min=1, metavar="N", help="With --html: samples in the run that is timed (default: 1).")
+    ] = 1,
 ) -> None:
-    """Print a model's graph: optimised, as loaded, or after one of the passes."""
+    """Print a model's graph, or a part of it: optimised, as loaded, or after one of the passes; or show all of it."""
+    from . import cli_dump
+    from .executable import random_inputs
+    from .files import write_atomically
+    from .passes.manager import up_to
+
     if raw and after:
         raise RunError("--raw and --after exclude each other")
+    if html:
+        if raw or after or layer or around or weights or format_ is not Format.text:
+            raise RunError("--html shows the whole model after every pass", hint="give the other options without it")
+        executable = compiled(loaded(model))
+        with busy("drawing"):
+            cli_dump.write_page(executable, html, random_inputs(executable.graph, batch))
+        screen().print(f"wrote {html}")
+        return
     graph = loaded(model)
     if not raw:
-        graph = compiled(graph, pipeline=_passes_up_to(after) if after else "inference").optimized
-    data = _rendered(graph, format_, weights)
+        graph = compiled(graph, pipeline=up_to(after) if after else "inference").optimized
+    graph = cli_dump.part_of(graph, layer, around, radius)
+    text = cli_dump.rendered(graph, format_.value, weights and weights.value)
     if output:
-        from .files import write_atomically
-
-        write_atomically(output, data.encode())
+        write_atomically(output, text.encode())
     else:
-        sys.stdout.write(data)
-
-
-def _passes_up_to(name: str) -> tuple[str, ...]:
-    """The passes of the pipeline up to a pass's first turn, or the turn that `name:turn` says."""
-    from .passes.manager import pipeline
-
-    passes = pipeline("inference")
-    wanted, _, turn = name.partition(":")
-    places = [i for i, p in enumerate(passes) if p == wanted]
-    number = int(turn) if turn.isdigit() else 1 if not turn else 0
-    if not 1 <= number <= len(places):
-        known = ", ".join(dict.fromkeys(passes))
-        what = f"has {len(places)} turns" if places else "is not in the pipeline"
-        raise RunError(f"pass {wanted!r} {what}, asked for is {name!r}", hint=f"passes: {known}")
-    return passes[: places[number - 1] + 1]
-
-
-def _rendered(graph: Graph, format_: Format, weights: bool) -> str:
-    from .debug import draw, render
-
-    if format_ is Format.text:
-        return "\n".join([str(graph), *(render.weight_lines(graph) if weights else ())]) + "\n"
-    if format_ is Format.json:
-        return render.to_json(graph, weights)
-    if weights:
-        raise RunError(f"--weights does not go with --format {format_.value}", hint="use text or json")
-    if format_ is Format.svg:
-        return draw.svg(graph).decode()
-    return render.to_dot(graph) if format_ is Format.dot else render.to_mermaid(graph)
+        cli_dump.show(text, format_.value, screen())
 
 
 # ---- summary, check
 
 
-@app.command(epilog=examples("tenun summary model.keras", "tenun summary model.onnx --memory"))
+@app.command(
+    epilog=examples(
+        "tenun summary model.keras", "tenun summary model.keras --depth 0", "tenun summary model.onnx --memory"
+    )
+)
 def summary(
     model: Model,
     memory: Annotated[bool, option("--memory", help="Draw the memory plan for one sample.")] = False,
+    depth: Annotated[
+        int | None, option("--depth", min=0, metavar="N", help="Open nested models so deep (default: all of them).")
+    ] = None,
 ) -> None:
     """Print a table of the layers: results, parameters, operations, memory."""
     from .debug.memory import memory_of, memory_picture
     from .debug.summary import memory_rows, summarize, table, totals
 
-    graph = loaded(model)
-    figures = summarize(graph)
+    graph, trained = _with_trained(model)
+    figures = summarize(graph, trained)
     console = screen()
-    console.print(table(figures))
+    console.print(table(figures, depth, console.width))
     try:
         plan = _plan(compiled(graph))
     except TenunError as error:  # e.g. an input of unknown rank: the table is still worth having
@@ -471,42 +490,147 @@ def summary(
             console.print(line, no_wrap=True, overflow="ellipsis")
 
 
+def _with_trained(model: str) -> tuple[Graph, dict[str, bool] | None]:
+    """The graph of a model file, and which weights are trained, where the file says so: Keras' do."""
+    from .api import load_model
+
+    try:
+        with busy(f"loading {model}"):
+            found = load_model(model, compile=False)
+            return found.graph(), found.trained
+    except TenunError:  # no file of Keras', or a broken one: loading it as a graph says what is wrong
+        return loaded(model), None
+
+
 def _plan(executable: Executable) -> Any:
     from .executable import random_inputs
 
     return executable.plan(**random_inputs(executable.graph))
 
 
-@app.command(epilog=examples("tenun check model.onnx"))
-def check(model: Model) -> None:
-    """Tell whether a model can be run: load, verify, optimise, plan, run once.  Exit status 1 if not."""
-    from .executable import random_inputs
-    from .ir.verify import verify
+@app.command(
+    epilog=examples("tenun check model.onnx", "tenun check model.keras --json", "tenun check model.tenun --numbers")
+)
+def check(
+    model: Model,
+    json: Annotated[bool, option("--json", help="The report as JSON.")] = False,
+    numbers: Annotated[bool, option("--numbers", help="Check every pass on numbers, too.")] = False,
+) -> None:
+    """Tell whether a model can be run, and all that is in the way: layers, options, operators, weights.
 
+    Without any: it is verified, optimised, planned and run once, on the file's own sample if it brings one.  Exit
+    status 1 if something is in the way.
+    """
+    from . import cli_check
+    from .debug.report import as_json
+
+    with busy("checking"):
+        report = cli_check.examined(model, "numbers" if numbers else "structure")
+    if json:
+        sys.stdout.write(as_json(report.to_dict()))
+    else:
+        for line in report.lines():
+            print(line)
+    if not report.fine:
+        sys.exit(1)
+
+
+# ---- compare, diff
+
+
+@app.command(
+    epilog=examples(
+        "tenun compare model.keras model.onnx",
+        "tenun compare model.onnx --with ort",
+        "tenun compare model.keras model.onnx --with keras --with ort --seeds 3",
+        "tenun compare model.keras other.h5 --inputs samples.npz --json report.json",
+        "tenun compare model.keras --after raw --after fuse",
+        "tenun compare model.onnx --bisect-passes",
+    )
+)
+def compare(
+    a: Annotated[str, argument("A", "A .keras, .h5, .onnx or .tenun file.")],
+    b: Annotated[
+        str | None, argument("B", "Another one (default: the same, on another engine or after passes).")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        option("--inputs", "-i", metavar="FILE", help="Inputs in order, or an .npz with all; again for more sets."),
+    ] = None,
+    engine: Annotated[
+        list[str] | None,
+        option("--with", metavar="ENGINE", help="What runs B: tenun, keras or ort; twice: what runs A, and what B."),
+    ] = None,
+    after: Annotated[
+        list[str] | None,
+        option("--after", metavar="PASS", help="B after this pass (raw, all); twice: A after one, B after the other."),
+    ] = None,
+    seeds: Annotated[int, option("--seeds", min=1, metavar="N", help="Sets of made-up inputs (default: 1).")] = 1,
+    batch: Annotated[int, option("--batch", min=1, metavar="N", help="Samples in made-up inputs (default: 2).")] = 2,
+    tolerance: Annotated[
+        float | None,
+        option("--tolerance", min=0, help="Share of a value's largest element (default: by dtype; float32: 1e-4)."),
+    ] = None,
+    every: Annotated[bool, option("--values", help="A row for every value, not for every layer.")] = False,
+    quiet: Annotated[bool, option("--differing", help="Only rows that differ.")] = False,
+    bisect: Annotated[
+        bool, option("--bisect-passes", help="Find the pass that changes a result of A (and of B) beyond tolerance.")
+    ] = False,
+    json: Annotated[str | None, option("--json", metavar="FILE", help="Write all figures as JSON.")] = None,
+) -> None:
+    """Find where two models part: run both, and compare what their layers give.  Exit status 1 if they differ."""
+    from . import cli_compare
+
+    files = dict.fromkeys([a, b or a])
+    graphs = {file: loaded(file) for file in files}
+    given = cli_compare.given_inputs(graphs[a], inputs or [], batch, seeds)
+    if bisect:
+        blamed = {file: cli_compare.bisect(graph, given[0]) for file, graph in graphs.items()}
+        for file, blame in blamed.items():
+            print(f"{file}: {blame or 'no pass changes a result'}")
+        sys.exit(any(blamed.values()))
+    sides = cli_compare.subjects(a, b, graphs, after or [], engine or [])
+    with busy("comparing"):
+        found = cli_compare.run(sides, given, tolerance)
     console = screen()
-    graph = loaded(model)
-    listed = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
-    outputs = ", ".join(f"{n}: {v.type}" for n, v in zip(graph.output_names, graph.outputs))
-    console.print(f"loads       {len(graph)} nodes, ({listed}) -> ({outputs})")
-    verify(graph)
-    missing = _without_kernel(graph)
-    if missing:
-        raise RunError(f"ops without a kernel: {', '.join(missing)}", file=model)
-    console.print("verifies    types, order and uses are right, every op has a kernel")
-    executable = compiled(graph, verify=True)
-    console.print(f"optimises   {len(graph)} -> {len(executable.optimized)} nodes, verified after every pass")
-    with busy("running"):
-        executable.run(random_inputs(graph))
-    console.print("runs        on random inputs")
+    console.print(cli_compare.table(found, every, quiet))
+    for line in cli_compare.lines(found):
+        print(line)
+    if json:
+        cli_compare.write(found, json)
+        print(f"wrote {json}")
+    if not found.same:
+        sys.exit(1)
 
 
-def _without_kernel(graph: Graph) -> list[str]:
-    """Ops of the graph and its subgraphs that the backend cannot compute."""
-    from .backends.numpy import evaluate  # noqa: F401 - fills the table
-    from .backends.numpy.registry import KERNELS
-    from .ir.text import all_graphs
+@app.command(
+    epilog=examples(
+        "tenun diff old.keras new.keras",
+        "tenun diff model.keras model.onnx --json",
+        "tenun diff old.keras new.keras --html changes.html",
+        "tenun diff model.keras --after raw --after fuse",
+    )
+)
+def diff(
+    a: Annotated[str, argument("A", "A .keras, .h5, .onnx or .tenun file.")],
+    b: Annotated[str | None, argument("B", "Another one (default: the same, after passes).")] = None,
+    after: Annotated[
+        list[str] | None,
+        option("--after", metavar="PASS", help="B after this pass (raw, all); twice: A after one, B after the other."),
+    ] = None,
+    json: Annotated[bool, option("--json", help="The changes as JSON.")] = False,
+    html: Annotated[str | None, option("--html", metavar="FILE", help="Write both side by side, as a page.")] = None,
+) -> None:
+    """Tell what changed between two models: layers, options, weights.  Exit status 1 if anything did."""
+    from . import cli_compare
 
-    return sorted({n.op.name for g in all_graphs(graph) for n in g.nodes} - set(KERNELS))
+    graphs = {file: loaded(file) for file in dict.fromkeys([a, b or a])}
+    sides = cli_compare.subjects(a, b, graphs, after or [], [])
+    with busy("comparing"):
+        text, same = cli_compare.diff(sides, json, html)
+    sys.stdout.write(text)
+    if not same:
+        sys.exit(1)
 
 
 # ---- profile
@@ -535,12 +659,15 @@ def profile(
         str | None, option("--trace", metavar="FILE", help="Write a timeline for chrome://tracing or ui.perfetto.dev.")
     ] = None,
     json: Annotated[str | None, option("--json", metavar="FILE", help="Write all figures as JSON.")] = None,
+    html: Annotated[
+        str | None, option("--html", metavar="FILE", help="Write a page: time by layer, roofline, memory, the graph.")
+    ] = None,
     vs: Annotated[
         Peer | None, option("--vs", help="Time ONNX Runtime or Keras on the same file and inputs, too.")
     ] = None,
 ) -> None:
     """Show where the time of a run goes: layers, ops or steps, operations, bytes, share of what this machine can do."""
-    from . import cli_profile
+    from . import cli_dump, cli_profile
     from .executable import random_inputs
 
     peer = cli_profile.peer_run(vs.value, model, threads) if vs else None
@@ -558,9 +685,43 @@ def profile(
             console.print(line)
     for file in cli_profile.write(found, race, trace, json):
         console.print(f"wrote {file}")
+    if html:
+        cli_dump.write_page(executable, html, inputs, found, "profile")
+        console.print(f"wrote {html}")
 
 
 # ---- demo, version
+
+
+@app.command(
+    epilog=examples(
+        "tenun export model.keras model.onnx",
+        "tenun export model.onnx smaller.onnx --optimize",
+        "tenun export old.h5 model.keras",
+    )
+)
+def export(
+    model: Model,
+    output: Annotated[str, argument("OUTPUT", "Where it goes: .onnx .tenun, or .keras .h5 for Keras' models.")],
+    opset: Annotated[
+        int | None, option("--opset", metavar="N", help="The opset of an .onnx file (default: 17).")
+    ] = None,
+    optimize: Annotated[bool, option("--optimize", help="Simplify the graph first.")] = False,
+    external_data: Annotated[
+        bool, option("--external-data", help="Weights into a file beside OUTPUT (default: where they are too many).")
+    ] = False,
+) -> None:
+    """Write a model in another format.  No other framework is needed."""
+    from pathlib import Path
+
+    from .api import load_model, save
+
+    with busy(f"writing {output}"):
+        if Path(output).suffix in (".keras", ".h5"):
+            save(load_model(model), output)
+        else:
+            save(loaded(model), output, opset=opset, optimize=optimize, external_data=external_data or None)
+    screen().print(f"wrote {output}")
 
 
 @app.command(epilog=examples("tenun demo", "tenun demo --out drawings"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,15 +11,21 @@ import numpy as np
 
 from .backends.base import DEFAULT, backend
 from .backends.base import Options as Options
+from .debug.values import find_values, swallowed
 from .errors import RunError
-from .ir.graph import Graph, Var
+from .ir.graph import Graph, Node
+from .ir.samples import random_inputs as random_inputs
 from .ir.structure import pack, unpack
-from .passes.manager import Context, PassManager, Record
+from .passes.manager import Context, PassManager, Record, Verify
 
 if TYPE_CHECKING:
+    from .debug.explain import Explanation
     from .debug.profile import Profile
 
 Array = np.ndarray[Any, Any]
+OnNode = Callable[[Node, list[Any]], None]
+
+LOG = logging.getLogger("tenun")
 
 
 class Executable:
@@ -37,14 +44,15 @@ class Executable:
         backend_name: str = "numpy",
         passes: str | Sequence[str] = "inference",
         options: Options = DEFAULT,
-        verify: bool = False,
+        verify: Verify = False,
+        sample: Mapping[str, Any] | None = None,
         keep_text: bool = False,
         observe: Callable[[str, Graph], None] | None = None,
     ) -> None:
         self.graph, self.options, self.backend_name = graph, options, backend_name
         self._backend = backend(backend_name)
         names = self._backend.pipeline(passes)
-        manager = PassManager(names, Context(self._backend.evaluate), verify, keep_text, observe)
+        manager = PassManager(names, Context(self._backend.evaluate), verify, keep_text, observe, sample=sample)
         self.optimized = manager.run(graph.copy())
         self.records: list[Record] = manager.records
         self.passes = names
@@ -52,7 +60,7 @@ class Executable:
 
     def _start(self) -> None:
         self._program = self._backend.program(self.optimized, self.options)
-        self._fetching: dict[tuple[str, ...], Any] = {}
+        self._fetching: dict[tuple[str, ...], tuple[tuple[str, ...], Any]] = {}
         self._lock = threading.Lock()
         self._states = {s.input.name: s for s in self.optimized.state}
         hidden = {s.output for s in self.optimized.state}
@@ -134,17 +142,26 @@ class Executable:
         values = list(results.values())
         return values[0] if len(values) == 1 else values
 
-    def run(self, inputs: Mapping[str, Any], fetch: Sequence[str] | None = None) -> dict[str, Any]:
+    def run(
+        self,
+        inputs: Mapping[str, Any],
+        fetch: str | Sequence[str] | None = None,
+        on_node: OnNode | None = None,
+    ) -> dict[str, Any]:
         """Run on inputs by name; returns outputs by name.
 
         `fetch` asks for other values instead: names of values of the graph as loaded, paths of layers (their last
-        output), or output names.
+        output; `dense:1` for another one), output names, or patterns of them (`block_*`; `*` is every layer).  What
+        fusing would have swallowed is kept apart in a program of its own (the logger "tenun" says so, and `explain`).
+
+        `on_node(node, arrays)` is called after every node that does something, with its results: views, which are
+        valid until it returns.  Such a run is never cut into shards.
         """
         arrays = self._arrays(inputs)
         if fetch is not None:
-            names, program = self._fetcher(tuple(fetch))
-            return dict(zip(names, program(*arrays)))
-        results = self._program(*arrays)
+            names, program = self._fetcher((fetch,) if isinstance(fetch, str) else tuple(fetch))
+            return dict(zip(names, _observed(program, arrays, on_node)))
+        results = _observed(self._program, arrays, on_node)
         if self._states:
             with self._lock:
                 for name, state in self._states.items():
@@ -152,16 +169,32 @@ class Executable:
         everything = dict(zip(self.optimized.output_names, results))
         return {name: everything[name] for name in self.output_names}
 
-    def _fetcher(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
-        """A program for a copy of the loaded graph that returns the values asked for."""
+    def _fetcher(self, asked: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
+        """The names of what is asked for, and a program for a copy of the loaded graph that returns that."""
         with self._lock:
-            if names not in self._fetching:
+            if asked not in self._fetching:
                 copy = self.graph.copy()
-                copy.set_outputs([find_value(copy, name) for name in names], names)
+                values = find_values(copy, asked)
+                for name, var in values.items():
+                    inside = swallowed(copy, self.optimized, var)
+                    if inside is not None:
+                        LOG.info("%s is kept apart: the optimised graph computes it within %r", name, inside)
+                copy.set_outputs(values.values(), values)
                 copy.state = []
                 manager = PassManager(self.passes, Context(self._backend.evaluate))
-                self._fetching[names] = self._backend.program(manager.run(copy), self.options)
-            return names, self._fetching[names]
+                self._fetching[asked] = tuple(values), self._backend.program(manager.run(copy), self.options)
+            return self._fetching[asked]
+
+    def explain(self, layer: str, *args: Any, **named: Any) -> Explanation:
+        """What became of a layer: its nodes as loaded, the passes that touched them, what runs in their place, by which
+        algorithm and why, where its results lie in memory, and what time it takes.
+
+        For inputs like those given (default: seeded ones).  RunError lists the layers where none is called so.
+        """
+        from .debug.explain import explain
+
+        inputs = self._named(args, named) if args or named else random_inputs(self.graph)
+        return explain(self, layer, inputs)
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> Any:
         """Run on many samples, `batch_size` at a time (default: all at once); results are joined along axis 0.
@@ -194,24 +227,30 @@ class Executable:
         arrays = self._arrays(self._named(args, named))
         return profile(self._program, arrays, rounds, self.backend_name)  # type: ignore[arg-type]
 
+    def _repr_html_(self) -> str:
+        """The table of a notebook."""
+        from .debug.html import executable_html
+
+        return executable_html(self)
+
     def __repr__(self) -> str:
         return f"<executable {self.graph.name!r} ({self._listed}) -> ({', '.join(self.output_names)})>"
 
 
-def find_value(graph: Graph, name: str) -> Var:
-    """The value that a name means: an output, an input or value by name, or the last value of a layer's path."""
-    for out_name, var in zip(graph.output_names, graph.outputs):
-        if out_name == name:
-            return var
-    found = [v for v in graph.inputs if v.name == name]
-    for node in graph.nodes:
-        found += [v for v in node.outputs if v.name == name]
-    if not found:
-        found = [node.outputs[0] for node in graph.nodes if node.source == name or node.source.startswith(name + "/")]
-    if not found:
-        sources = sorted({node.source for node in graph.nodes if node.source})
-        raise RunError(f"the graph has no value or layer called {name!r}", hint=f"layers: {', '.join(sources)}")
-    return found[-1]
+def _observed(program: Any, arrays: list[Any], on_node: OnNode | None) -> list[Any]:
+    """A run of a program; with `on_node` a whole one, of which every node is told."""
+    if on_node is None:
+        return program(*arrays)  # type: ignore[no-any-return]
+    plan, key = program.whole.take(arrays)
+
+    def watch(node: Node) -> None:
+        on_node(node, [plan.arrays[v] if v in plan.arrays else plan.loose.get(v) for v in node.outputs])
+
+    try:
+        with program.running(plan):
+            return plan.run(arrays, watch)  # type: ignore[no-any-return]
+    finally:
+        program.whole.give_back(key, plan)
 
 
 def _progress(steps: Sequence[int], verbose: int) -> Iterator[int]:
@@ -221,38 +260,3 @@ def _progress(steps: Sequence[int], verbose: int) -> Iterator[int]:
     from rich.progress import track
 
     yield from track(steps, description="predict")
-
-
-def random_inputs(graph: Graph, batch: int = 1, seed: int = 0) -> dict[str, Any]:
-    """Seeded inputs for a graph: normal floats, small integers; symbols are `batch` on axis 0, 8 elsewhere."""
-    from .ir import dims
-    from .ir.types import Sequence as SequenceType
-    from .ir.types import Tensor
-
-    generator = np.random.default_rng(seed)
-    states = {s.input.name for s in graph.state}
-    lead = {
-        name
-        for v in graph.inputs
-        if isinstance(v.type, Tensor) and v.type.shape
-        for name in dims.symbols(v.type.shape[0])
-    }
-
-    def sample(t: Any) -> Any:
-        if isinstance(t, SequenceType):
-            return [sample(t.element)]
-        if t.shape is None:
-            raise RunError(f"cannot make an input of type {t}: its rank is not known", hint="give the inputs")
-        values: dict[str, Any] = {n: batch if n in lead else 8 for d in t.shape for n in dims.symbols(d)}
-        shape = tuple(dims.substitute(d, values) for d in t.shape)
-        return _sample(generator, tuple(d if isinstance(d, int) else 8 for d in shape), t.dtype)
-
-    return {v.name: sample(v.type) for v in graph.inputs if v.name not in states}
-
-
-def _sample(generator: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Array:
-    if dtype.is_float or dtype.kind == "complex":
-        return generator.standard_normal(shape).astype(dtype.numpy)
-    if dtype.kind == "string":
-        return np.full(shape, "a", object)
-    return generator.integers(0, 2, shape).astype(dtype.numpy)

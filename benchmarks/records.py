@@ -21,6 +21,7 @@ SECTIONS: dict[str, tuple[str, str, int]] = {
     "memory": ("Peak memory of a fresh process, over the interpreter with NumPy", "MB", 0),
     "plan": ("tenun's plan", "MB", 2),
     "training": ("A step of training", "ms", 2),
+    "node suite": ("All cases loaded, compiled and run once", "ms", 0),
     "training memory": ("Peak memory of a process that trains", "MB", 1),
 }
 

@@ -1,7 +1,8 @@
 """`.tenun` files: a safetensors file whose metadata holds the text of the graph.
 
 Weights are memory-mapped when read, so that a big model costs what it touches.  dtypes that safetensors does not know
-(strings, 4-bit numbers, ...) are stored as bytes; the text says what they are.
+(strings, 4-bit numbers, ...) are stored as bytes; the text says what they are.  Beside the weights there is a sample:
+inputs, and what the graph gave for them when it was written, node by node, by which every reader can check itself.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import numpy as np
 from ..errors import LoadError, TenunError
 from ..files import write_atomically
 from ..ir.graph import Graph
-from ..ir.text import graph_text, named_constants, parse
+from ..ir.samples import random_inputs
+from ..ir.text import all_graphs, graph_text, named_constants, parse
 from ..ir.types import DTYPES, type_of
+from ..passes.interpret import Evaluate, results
 
 # safetensors name: ours
 _DTYPES = {
@@ -26,6 +29,11 @@ _DTYPES = {
 }  # fmt: skip
 _NAMES = {ours: theirs for theirs, ours in _DTYPES.items()}
 _HEADER_LIMIT = 100 << 20
+_SAMPLE = "//sample/"  # no constant is called so
+KINDS = ("input", "output")
+_SAMPLE_LIMIT = 16 << 20  # bytes; larger samples are left out
+
+Sample = tuple[dict[str, Any], dict[str, Any]]
 
 
 def is_tenun(head: bytes) -> bool:
@@ -33,13 +41,31 @@ def is_tenun(head: bytes) -> bool:
     return len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _HEADER_LIMIT
 
 
-def write(graph: Graph, path: Path) -> None:
-    """Write a graph, whole or not at all."""
+def write(graph: Graph, path: Path, evaluate: Evaluate | None = None) -> None:
+    """Write a graph, whole or not at all; with `evaluate`, a sample of what it gives too."""
     from safetensors.numpy import save
 
     _check_weights(graph)
     weights = {name: _stored(array) for name, array in graph.weights.items()}
-    write_atomically(path, save(weights, metadata={"graph": graph_text(graph)}))
+    metadata = {"graph": graph_text(graph)}
+    sample = _sampled(graph, evaluate) if evaluate is not None else None
+    for kind, arrays in zip(KINDS, sample or ()):
+        weights.update((f"{_SAMPLE}{kind}/{name}", np.array(a, order="C")) for name, a in arrays.items())
+    write_atomically(path, save(weights, metadata=metadata))
+
+
+def _sampled(graph: Graph, evaluate: Evaluate) -> Sample | None:
+    """Seeded inputs by name and the outputs for them; None where that is not to be had, or not the same every time."""
+    if any(node.op.has("random") for each in all_graphs(graph) for node in each.nodes):
+        return None
+    try:
+        inputs = random_inputs(graph)
+        outputs = dict(zip(graph.output_names, results(graph, inputs, evaluate)))
+    except TenunError:  # a graph that does not run for such inputs is worth keeping too
+        return None
+    arrays = [*inputs.values(), *outputs.values()]
+    storable = all(isinstance(a, np.ndarray) and a.dtype != object and type_of(a).dtype.name in _NAMES for a in arrays)
+    return (inputs, outputs) if storable and sum(a.nbytes for a in arrays) <= _SAMPLE_LIMIT else None
 
 
 def _check_weights(graph: Graph) -> None:
@@ -62,7 +88,9 @@ def read(model: Any) -> Graph:
     file = None if isinstance(model, (bytes, bytearray, memoryview)) else str(model)
     raw = np.frombuffer(model, np.uint8) if file is None else np.memmap(file, np.uint8, "r")
     try:
-        text, entries, start = _header(raw)
+        metadata, entries, start = _header(raw)
+        text = metadata["graph"]
+        entries = {name: entry for name, entry in entries.items() if not name.startswith(_SAMPLE)}
         weights = {name: _weight(raw[start:], name, entry) for name, entry in entries.items()}
         graph = parse(text, _typed(text, weights))
         _check_weights(graph)
@@ -73,7 +101,27 @@ def read(model: Any) -> Graph:
         raise LoadError(f"damaged .tenun file: {error}", file=file) from None
 
 
-def _header(raw: Any) -> tuple[str, dict[str, Any], int]:
+def read_sample(model: Any) -> Sample | None:
+    """The inputs and outputs of the sample in a `.tenun` file (path or bytes), by name; None where it has none."""
+    file = None if isinstance(model, (bytes, bytearray, memoryview)) else str(model)
+    raw = np.frombuffer(model, np.uint8) if file is None else np.memmap(file, np.uint8, "r")
+    try:
+        _, entries, start = _header(raw)
+        found: list[dict[str, Any]] = [{}, {}]
+        for arrays, kind in zip(found, KINDS):
+            prefix = f"{_SAMPLE}{kind}/"
+            mine = {name: entry for name, entry in entries.items() if name.startswith(prefix)}
+            arrays.update((name[len(prefix) :], _weight(raw[start:], name, e)) for name, e in mine.items())
+        if not found[1]:
+            return None
+        return found[0], found[1]
+    except TenunError as error:
+        raise error.at(file=file) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise LoadError(f"damaged sample in a .tenun file: {error}", file=file) from None
+
+
+def _header(raw: Any) -> tuple[dict[str, str], dict[str, Any], int]:
     length = int.from_bytes(raw[:8].tobytes(), "little")
     if length > min(len(raw) - 8, _HEADER_LIMIT):
         raise LoadError("truncated .tenun file: its header is longer than the file")
@@ -81,7 +129,12 @@ def _header(raw: Any) -> tuple[str, dict[str, Any], int]:
     metadata = header.pop("__metadata__", {})
     if "graph" not in metadata:
         raise LoadError("a safetensors file without a graph", hint="only files written by tenun.save hold one")
-    return metadata["graph"], header, 8 + length
+    end = 0
+    for first, last in sorted(entry["data_offsets"] for entry in header.values()):
+        if first != end or last < first:  # the format allows no holes
+            raise LoadError("damaged .tenun file: its arrays do not lie one behind the other")
+        end = last
+    return metadata, header, 8 + length
 
 
 def _weight(data: Any, name: str, entry: dict[str, Any]) -> np.ndarray[Any, Any]:

@@ -74,6 +74,7 @@ class Builder:
         except TenunError as error:
             raise error.at(op=op.name, node=where or None) from None
         node = Node(op, tuple(inputs), static, types, dynamic=given, graphs=graphs, source=where, names=names)
+        node.inferred_from = operand_types
         return self.graph.insert(node, before=self.before)
 
     def _operands(self, op: Op, operands: Sequence[Any]) -> list[Var | None]:
@@ -94,9 +95,12 @@ class Builder:
             if name not in op.attributes:
                 raise TypeError(f"{op.name} has no attribute {name!r} (it has {', '.join(op.attributes) or 'none'})")
         for name, attribute in op.attributes.items():
-            value = attrs.get(name, attribute.default)
-            if attribute.required and name not in attrs:
-                raise TypeError(f"{op.name} needs attribute {name!r}")
+            if name not in attrs:
+                if attribute.required:
+                    raise TypeError(f"{op.name} needs attribute {name!r}")
+                static[name] = attribute.default
+                continue
+            value = attrs[name]
             settled = settle(attribute, value) if isinstance(value, Var) else value
             if isinstance(settled, Var):
                 dynamic[name] = settled

@@ -137,7 +137,7 @@ UNKNOWN = symbol("?")
 
 def known(x: Dim) -> bool:
     """Whether x is anything but `?`."""
-    return x is not UNKNOWN and x != UNKNOWN
+    return isinstance(x, int) or (x is not UNKNOWN and x != UNKNOWN)
 
 
 def _call(name: str, fold: Callable[[int, int], int], a: Dim, b: Dim) -> Dim:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import GraphError
 from .op import Op
-from .types import Tensor, Type, type_of
+from .types import Tensor, Type, same, type_of
 
 Array = np.ndarray[Any, Any]
 
@@ -39,17 +39,17 @@ class Var:
     def __init__(self, name: str, type: Type, producer: Node | None = None, index: int = 0) -> None:
         self.name, self.type, self.producer, self.index = name, type, producer, index
         self.constant: Constant | None = None
-        self._uses: dict[tuple[int, int], Use] = {}
+        self._uses: dict[tuple[Node, int], None] = {}
 
     @property
     def uses(self) -> tuple[Use, ...]:
         """Where the var is read (not counting graph outputs)."""
-        return tuple(self._uses.values())
+        return tuple(Use(*place) for place in self._uses)
 
     @property
     def users(self) -> tuple[Node, ...]:
         """The nodes that read the var, each once."""
-        return tuple(dict.fromkeys(use.node for use in self._uses.values()))
+        return tuple(dict.fromkeys([node for node, _ in self._uses]))
 
     @property
     def data(self) -> Array | None:
@@ -95,11 +95,13 @@ class Node:
 
     `inputs` are the declared slots (None where left out), then the variadic operands, then one operand for each
     name in `dynamic`: attributes that are known only at run time.  `source` is the path of the layer, or the name
-    of the ONNX node, that the node came from; `note` what a pass has to say of it.
+    of the ONNX node, that the node came from; `note` what a pass has to say of it.  `inferred_from` has the types of
+    the inputs which the types of the outputs follow from.
     """
 
     __slots__ = (
-        "_next", "_previous", "attrs", "dynamic", "graph", "graphs", "inputs", "note", "op", "outputs", "source",
+        "_next", "_previous", "attrs", "dynamic", "graph", "graphs", "inferred_from", "inputs", "note", "op", "outputs",
+        "source",
     )  # fmt: skip
 
     def __init__(
@@ -117,8 +119,9 @@ class Node:
         self.op, self.inputs, self.attrs, self.dynamic = op, inputs, attrs, dynamic
         self.graphs = graphs or {}
         self.source, self.note = source, ""
-        given = list(names)
-        self.outputs = tuple(Var(given[i] if i < len(given) else op.name, t, self, i) for i, t in enumerate(types))
+        given = tuple(names)
+        self.outputs = tuple([Var(given[i] if i < len(given) else op.name, t, self, i) for i, t in enumerate(types)])
+        self.inferred_from: tuple[Type | None, ...] | None = None
         self.graph: Graph | None = None
         self._previous: Node | None = None
         self._next: Node | None = None
@@ -132,7 +135,12 @@ class Node:
     @property
     def operands(self) -> tuple[Var | None, ...]:
         """The inputs without those that give attributes."""
-        return self.inputs[: len(self.inputs) - len(self.dynamic)]
+        return self.inputs[: len(self.inputs) - len(self.dynamic)] if self.dynamic else self.inputs
+
+    def is_inferred_from(self, types: tuple[Type | None, ...]) -> bool:
+        """Whether the types of the outputs follow from inputs of these types."""
+        before = self.inferred_from
+        return before is not None and len(before) == len(types) and all(map(same, before, types))
 
     def __repr__(self) -> str:
         from .text import node_text
@@ -193,11 +201,13 @@ class Graph:
 
     def is_output(self, var: Var) -> bool:
         """Whether the var is an output of this graph."""
-        return any(o is var for o in self._outputs)
+        return var in self._outputs
 
     def is_unused(self, var: Var) -> bool:
         """Whether nobody reads the var: no node, no output, no state."""
-        return not (var._uses or self.is_output(var) or any(var in (s.input, s.first) for s in self.state))
+        if var._uses or var in self._outputs:
+            return False
+        return not self.state or all(var is not s.input and var is not s.first for s in self.state)
 
     def used_once(self, var: Var) -> bool:
         """Whether the var is read at exactly one place, and is no graph output."""
@@ -319,12 +329,12 @@ class Graph:
     def _enter_uses(self, node: Node) -> None:
         for i, var in enumerate(node.inputs):
             if var is not None:
-                var._uses[id(node), i] = Use(node, i)
+                var._uses[node, i] = None
 
     def _leave_uses(self, node: Node) -> None:
         for i, var in enumerate(node.inputs):
             if var is not None:
-                del var._uses[id(node), i]
+                del var._uses[node, i]
 
     # ---- copies, comparison, text
 

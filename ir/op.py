@@ -170,10 +170,13 @@ def declare_op(
     return entry
 
 
-def require(condition: bool, message: str) -> None:
-    """Raise ShapeError unless the condition holds; node and op are added by the caller."""
+def require(condition: bool, message: str | Callable[[], str]) -> None:
+    """Raise ShapeError unless the condition holds; node and op are added by the caller.
+
+    A message that takes time to write, in a rule that is often applied, is given as a function.
+    """
     if not condition:
-        raise ShapeError(message)
+        raise ShapeError(message if isinstance(message, str) else message())
 
 
 def infer(
@@ -232,7 +235,7 @@ def axis_of(axis: int, rank: int) -> int:
     """A possibly negative axis as one in [0, rank)."""
     if axis == UNKNOWN:
         raise Unknown
-    require(-rank <= axis < max(rank, 1), f"axis {axis} is out of range for rank {rank}")
+    require(-rank <= axis < max(rank, 1), lambda: f"axis {axis} is out of range for rank {rank}")
     return axis % rank if rank else 0
 
 
@@ -241,12 +244,14 @@ def axes_of(axes: tuple[int, ...] | None, rank: int) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(rank))
     found = sorted({axis_of(a, rank) for a in axes})
-    require(len(found) == len(axes), f"axes {tuple(axes)} are not distinct for rank {rank}")
+    require(len(found) == len(axes), lambda: f"axes {tuple(axes)} are not distinct for rank {rank}")
     return tuple(found)
 
 
 def broadcast(*shapes: tuple[Dim, ...]) -> tuple[Dim, ...]:
     """The shape that NumPy broadcasts shapes to; an unknown or symbolic dimension is taken to fit a number."""
+    if len(shapes) == 2 and shapes[0] == shapes[1]:
+        return shapes[0]
     rank = max(map(len, shapes), default=0)
     out: list[Dim] = [1] * rank
     for shape in shapes:
@@ -275,7 +280,8 @@ def shape_text(shape: tuple[Dim, ...] | None) -> str:
 def same_dtype(*tensors: Tensor | None) -> DType:
     """The dtype that all the tensors have; ShapeError if they differ."""
     found = [t.dtype for t in tensors if t is not None]
-    require(len(set(map(id, found))) == 1, f"dtypes differ: {', '.join(map(str, found))}")
+    same = bool(found) and found.count(found[0]) == len(found)
+    require(same, lambda: f"dtypes differ: {', '.join(map(str, found))}")
     return found[0]
 
 
@@ -288,10 +294,11 @@ def broadcast_type(*tensors: Tensor, dtype: DType | None = None) -> Tensor:
 
 def require_dim(actual: Dim, expected: Dim, what: str) -> None:
     """Raise ShapeError if two dimensions certainly differ."""
-    require(dims.compatible(actual, expected), f"{what} is {actual}, expected {expected}")
+    require(dims.compatible(actual, expected), lambda: f"{what} is {actual}, expected {expected}")
 
 
 def require_rank(t: Tensor | None, rank: int, what: str) -> None:
     """Raise ShapeError if the rank of t is known and is another."""
     if t is not None and t.shape is not None:
-        require(len(t.shape) == rank, f"{what} has rank {len(t.shape)} (shape {shape_text(t.shape)}), expected {rank}")
+        message = "{} has rank {} (shape {}), expected {}".format
+        require(len(t.shape) == rank, lambda: message(what, t.rank, shape_text(t.shape), rank))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import GraphError, ShapeError, TenunError
 from . import attributes, dims
-from .builder import Builder
+from .builder import Builder, settle
 from .dims import Dim
 from .graph import Graph, Node, State, Var
 from .op import infer
@@ -149,6 +149,26 @@ def _body(graph: Graph, given: list[Type], chosen: bool) -> Graph:
         return rebuild(graph)
 
 
+def settle_attributes(node: Node) -> int:
+    """Attributes given at run time become plain ones where their values are known by now; returns how many do."""
+    if not node.dynamic:
+        return 0
+    givers = node.inputs[len(node.operands) :]
+    left: dict[str, Var] = {}
+    for name, var in zip(node.dynamic, givers):
+        assert var is not None
+        value = settle(node.op.attributes[name], var)
+        if isinstance(value, Var):
+            left[name] = var
+        else:
+            node.attrs[name] = value
+    changes = len(givers) - len(left)
+    if changes:
+        assert node.graph is not None
+        node.graph.set_inputs(node, (*node.operands, *left.values()), dynamic=tuple(left))
+    return changes
+
+
 def refine(node: Node) -> int:
     """Infer the types of a node again, if those of its inputs are others by now; returns how many have changed."""
     operands = tuple([None if v is None else v.type for v in node.inputs])
@@ -173,6 +193,7 @@ def refine_readers(var: Var) -> None:
     for node in waiting:
         before = [v.type for v in node.outputs]
         if not node.graphs:
+            settle_attributes(node)
             refine(node)
         waiting += [n for v, t in zip(node.outputs, before) if not same(v.type, t) for n in v.users]
 

@@ -54,9 +54,10 @@ def node_text(node: Node) -> str:
 def named_constants(graph: Graph) -> dict[str, Var]:
     """All constants of the graph and its subgraphs by name, made unique in order of appearance."""
     found: dict[str, Var] = {}
+    counts: dict[str, int] = {}
     for part in all_graphs(graph):
         for var in part.constants:
-            found[_unused(var.name, found)] = var
+            found[_unused(var.name, found, counts)] = var
     return found
 
 
@@ -68,11 +69,13 @@ def all_graphs(graph: Graph) -> Iterator[Graph]:
             yield from all_graphs(sub)
 
 
-def _unused(name: str, taken: Mapping[str, Any]) -> str:
-    base, i = name or "v", 1
-    name = base
+def _unused(name: str, taken: Mapping[str, Any], counts: dict[str, int]) -> str:
+    """The name, or with `_1`, `_2`, ... behind it; `counts` remembers how far that went, so many alike are quick."""
+    base = name or "v"
+    name, i = base, counts.get(base, 1)
     while name in taken:
         name, i = f"{base}_{i}", i + 1
+    counts[base] = i
     return name
 
 
@@ -94,8 +97,9 @@ def value_names(graph: Graph, constants: Mapping[Var, str]) -> dict[Var, str]:
     """Names for every var of one graph, inputs first: theirs are part of the interface and stay."""
     names: dict[Var, str] = {v: constants[v] for v in graph.constants}
     taken: dict[str, None] = {}
+    counts: dict[str, int] = {}
     for var in (*graph.inputs, *(out for node in graph.nodes for out in node.outputs)):
-        names[var] = _unused(var.name, taken)
+        names[var] = _unused(var.name, taken, counts)
         taken[names[var]] = None
     return names
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 from typing import Any, ClassVar, Union
 
 import numpy as np
@@ -103,12 +103,16 @@ def dtype(of: Any) -> DType:
     if isinstance(of, str) and of in DTYPES:
         return DTYPES[of]
     if not isinstance(of, str):
-        described = np.dtype(getattr(of, "dtype", of))
-        of = "object" if described.kind in "USOT" else described.name
+        return _described(np.dtype(getattr(of, "dtype", of)))
     found = _BY_NUMPY_NAME.get("object" if of in ("string", "str") else of)
     if found is None:
         raise ShapeError(f"unknown dtype {of!r}", hint=f"one of {', '.join(DTYPES)}")
     return found
+
+
+@lru_cache(maxsize=256)
+def _described(of: np.dtype[Any]) -> DType:
+    return dtype("object" if of.kind in "USOT" else of.name)
 
 
 Shape = Union[tuple[Dim, ...], None]
@@ -138,7 +142,7 @@ class Tensor:
             raise Unknown
         return self.shape
 
-    @cached_property
+    @property
     def is_static(self) -> bool:
         """Whether every dimension is a number."""
         return self.shape is not None and dims.is_number(self.shape)
@@ -225,6 +229,15 @@ def map_dims(t: Type, change: Callable[[Dim], Dim]) -> Type:
     if isinstance(t, Tensor):
         return Tensor(t.dtype, None if t.shape is None else tuple(change(d) for d in t.shape))
     return t.of(map_dims(t.element, change))
+
+
+def same(a: Type | None, b: Type | None) -> bool:
+    """Whether two types are equal, and as much is known of the elements."""
+    if a is b or a != b:
+        return a is b
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.value == b.value
+    return isinstance(a, Container) and isinstance(b, Container) and same(a.element, b.element)
 
 
 def fits(general: Type, special: Type) -> bool:

@@ -22,7 +22,7 @@ def verify(graph: Graph) -> None:
     5. The same for every subgraph.
     """
     defined: set[Var] = {*graph.inputs, *graph.constants}
-    uses: dict[Var, set[tuple[int, int]]] = {v: set() for v in defined}
+    uses: dict[Var, set[tuple[Node, int]]] = {v: set() for v in defined}
     for node in graph.nodes:
         try:
             _verify_node(graph, node, defined)
@@ -31,7 +31,7 @@ def verify(graph: Graph) -> None:
             raise GraphError(message, node=node.source or None, op=node.op.name) from None
         for i, var in enumerate(node.inputs):
             if var is not None:
-                uses[var].add((id(node), i))
+                uses[var].add((node, i))
         for out in node.outputs:
             defined.add(out)
             uses[out] = set()

@@ -47,7 +47,7 @@ class MelSpectrogram(Layer):
     Frames of sequence_length around every sequence_stride-th sample (the signal mirrored at both ends), weighted by a
     window, go through a Fourier transform of fft_length points; magnitudes to the power mag_exp are summed over mel
     bands, and power_to_db makes them 10 log10(x / ref_power), at least min_power and top_db below the largest of the
-    whole batch.
+    whole batch (top_db=None: however far below; Keras 3.15 fails on it).
     """
 
     fft_length: int = 2048
@@ -59,7 +59,7 @@ class MelSpectrogram(Layer):
     min_freq: float = 20.0
     max_freq: float | None = None
     power_to_db: bool = True
-    top_db: float = 80.0
+    top_db: float | None = 80.0
     mag_exp: float = 2.0
     min_power: float = 1e-10
     ref_power: float = 1.0
@@ -105,6 +105,8 @@ class MelSpectrogram(Layer):
     def _decibels(self, b: Builder, x: Var) -> Var:
         reference = 10 * math.log10(max(abs(self.ref_power), self.min_power))
         level = b.affine(b.log(b.maximum(x, self.min_power)), alpha=10 / math.log(10), beta=-reference)
+        if self.top_db is None:
+            return level  # type: ignore[no-any-return]
         return b.maximum(level, b.sub(b.reduce_max(level), self.top_db))  # type: ignore[no-any-return]
 
 

@@ -93,6 +93,8 @@ class Layer:
 
     supports_masking: ClassVar[bool] = False  # the default `compute_mask` hands the mask on
     autocast: ClassVar[bool] = True  # floating-point inputs come in the compute dtype
+    own_result: ClassVar[bool] = False  # Keras' `call` itself casts the result to the layer's own compute dtype
+    computes_in: ClassVar[str | None] = None  # set by a layer around it that calls `call` and not the layer
     needs_float: ClassVar[bool] = False  # integer inputs are cast to the compute dtype too
     trains_by_default: ClassVar[bool] = False  # Keras' `call` has training=True: files say so where nobody did
     couples_samples: ClassVar[bool] = False  # in training, a sample's result depends on the others of the batch
@@ -201,8 +203,8 @@ class Layer:
 
     @property
     def compute_dtype(self) -> str:
-        """The dtype in which the layer computes, by its dtype policy."""
-        return policy(self.dtype).compute
+        """The dtype in which the layer computes, by its dtype policy, or by that of the layer around it."""
+        return self.computes_in or policy(self.dtype).compute
 
     @property
     def variable_dtype(self) -> str:

@@ -82,6 +82,7 @@ class Embedding(Adapted):
     lora_rank: int | None = None
     lora_alpha: float | None = None
     quantization_config: Config = None
+    own_result: ClassVar[bool] = True
     autocast: ClassVar[bool] = False
     adapted_name: ClassVar[str] = "embeddings"
 

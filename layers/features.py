@@ -176,13 +176,18 @@ class FeatureSpace(Layer):
         yield "preprocessors", list(self.preprocessors.values())
 
     def adapt(self, data: dict[str, Any]) -> None:
-        """Let each preprocessor that can learn from the columns (arrays of shape (N) or (N, 1))."""
+        """Let each preprocessor that can learn from the columns (arrays of shape (N) or (N, 1)).
+
+        In the batches in which Keras does it: of 32 numbers, or of one row (keras/.../feature_space.py).
+        """
         for name, each in self.preprocessors.items():
             given = getattr(each, "mean", None) is not None or getattr(each, "vocabulary", None) is not None
             fixed = getattr(each, "bin_boundaries", None) is not None and getattr(each, "num_bins", None) is None
             if hasattr(each, "adapt") and not given and not fixed:
                 column = np.asarray(data[name])
-                each.adapt(column[:, None] if column.ndim == 1 else column)
+                size = 32 if column.ndim == 1 else 1
+                rows = column.reshape(len(column), -1)
+                each.adapt([rows[i : i + size] for i in range(0, len(rows), size)])
 
     # ---- the model
 

@@ -45,6 +45,7 @@ class BatchNormalization(Layer):
     renorm_clipping: Config = None
     renorm_momentum: float = 0.99
     synchronized: bool = False
+    own_result: ClassVar[bool] = True
     supports_masking: ClassVar[bool] = True
     couples_samples: ClassVar[bool] = True
 
@@ -147,6 +148,7 @@ class LayerNormalization(Layer):
     gamma_regularizer: Config = None
     beta_constraint: Config = None
     gamma_constraint: Config = None
+    own_result: ClassVar[bool] = True
     supports_masking: ClassVar[bool] = True
     autocast: ClassVar[bool] = False
 
@@ -215,6 +217,7 @@ class GroupNormalization(Layer):
     gamma_regularizer: Config = None
     beta_constraint: Config = None
     gamma_constraint: Config = None
+    own_result: ClassVar[bool] = True
     supports_masking: ClassVar[bool] = True
     autocast: ClassVar[bool] = False
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..ir import Builder, Tensor, Var
 from .base import Layer, Weight, as_dtype, layer
+from .category import batches
 
 if TYPE_CHECKING:
     from .lowering import Scope
@@ -43,6 +44,36 @@ class Normalization(Layer):
         """The axes along which the statistics differ."""
         axes = () if self.axis is None else (self.axis,) if isinstance(self.axis, int) else tuple(self.axis)
         return tuple(sorted(a % rank for a in axes))
+
+    def adapt(self, data: Any) -> None:
+        """Learn mean and variance of data: an array, or an iterable of batches, whose statistics are merged.
+
+        keras/src/layers/preprocessing/normalization.py; batches have all axes of the layer's input, that of the samples
+        too.
+        """
+        if self.mean is not None:
+            raise self.invalid("its mean and variance are given: there is nothing to adapt")
+        mean = variance = np.float32(0)
+        total = 0
+        for batch in batches(data, None, whole=(np.ndarray,)):
+            x = np.asarray(batch)
+            x = x if batch is data else x.astype(np.float32)
+            kept = self.kept(x.ndim)
+            axes = tuple(i for i in range(x.ndim) if i not in kept)
+            number = int(np.prod([x.shape[i] for i in axes]))
+            if number == 0:
+                continue
+            total += number
+            share, before = number / total, mean
+            own, spread = np.mean(x, axis=axes), np.var(x, axis=axes)
+            mean = before * (1 - share) + own * share
+            parts = (variance + (before - mean) ** 2) * (1 - share), (spread + (own - mean) ** 2) * share
+            variance = parts[0] + parts[1]
+        if total == 0:
+            raise self.invalid("there is no data to adapt to")
+        self.values |= {"mean": np.asarray(mean, np.float32), "variance": np.asarray(variance, np.float32)}
+        self.values.setdefault("count", np.zeros((), np.int32))
+        self.version += 1
 
     def weights(self, *inputs: Tensor) -> Iterator[Weight]:
         if self.mean is None:

@@ -250,8 +250,9 @@ class Recurrent(Layer):
     return_state: bool = False
     go_backwards: bool = False
     stateful: bool = False
-    unroll: bool = False  # how Keras runs the loop: no meaning for the result
+    unroll: bool = False  # how Keras runs the loop: of meaning only for `mirrored`
     zero_output_for_mask: bool = False
+    own_result: ClassVar[bool] = True
     call_arguments: ClassVar[tuple[str, ...]] = ("initial_state", "mask", "training")
     supports_masking: ClassVar[bool] = True
     needs_float: ClassVar[bool] = True
@@ -263,8 +264,17 @@ class Recurrent(Layer):
     def lower(self, b: Builder, x: Any, w: Scope, initial_state: Any = None, mask: Any = None) -> Any:
         x, initial = inputs_and_states(x, initial_state)
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-        results = run(b, x, [(self, w)], initial, mask).returned(b, 0, initial is not None, mask is not None)
+        results = run(b, x, [(self, w)], initial, mask).returned(b, 0)
         return results if self.return_state else results[0]
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether Keras zeroes in sequences the mirror images of masked steps, not these.
+
+        Its unrolled loop turns the mask of the steps around, but not that by which it zeroes all outputs at the end
+        (keras/src/backend/tensorflow/rnn.py).
+        """
+        return self.unroll and self.go_backwards and self.return_sequences and self.zero_output_for_mask
 
     def compute_mask(self, b: Builder, x: Any, mask: Any, y: Any) -> Any:
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
@@ -287,13 +297,15 @@ def flipped(b: Builder, x: Var) -> Var:
 
 
 class Run(NamedTuple):
-    """The outcome of one or two directions of a recurrent layer."""
+    """The outcome of one or two directions of a recurrent layer; `initial`: whether the caller gave states."""
 
     layers: list[tuple[Recurrent, Scope]]
     results: list[Result]  # one for each cell of the stack
     backwards: list[bool]
+    mask: Mask
+    initial: bool
 
-    def output(self, b: Builder, direction: int, initial: bool, masked: bool) -> Var:
+    def output(self, b: Builder, direction: int) -> Var:
         """The output of a direction: all steps in the order of the input, or the last one.
 
         The last step of the sequence is the last h, except where the last steps are masked and zeroed, or all
@@ -301,8 +313,12 @@ class Run(NamedTuple):
         """
         recurrent, (sequence, states, shows_state) = self.layers[direction][0], self.results[-1]
         if recurrent.return_sequences:
-            return _direction(b, sequence, 2, direction)
-        differs = masked and (initial or recurrent.stateful or recurrent.zero_output_for_mask)
+            y = _direction(b, sequence, 2, direction)
+            if self.mask is None or not recurrent.mirrored:
+                return y
+            keep = b.unsqueeze(flipped(b, self.mask), axes=tuple(range(2, len(y.shape))))
+            return b.where(keep, y, b.constant(0, dtype=y.tensor.dtype.numpy))  # type: ignore[no-any-return]
+        differs = self.mask is not None and (self.initial or recurrent.stateful or recurrent.zero_output_for_mask)
         if differs or not shows_state:
             step = 0 if self.backwards[direction] else -1
             end = 1 if step == 0 else BIG
@@ -310,18 +326,18 @@ class Run(NamedTuple):
             return _direction(b, last, 1, direction)
         return _direction(b, states[0], 1, direction)
 
-    def returned(self, b: Builder, direction: int, initial: bool, masked: bool) -> list[Var]:
+    def returned(self, b: Builder, direction: int) -> list[Var]:
         """What the layer of a direction returns: its output, in its own order of time, and the states if it does."""
         recurrent = self.layers[direction][0]
-        y = self.output(b, direction, initial, masked)
+        y = self.output(b, direction)
         if recurrent.return_sequences and recurrent.go_backwards:
             y = flipped(b, y)
         return [y, *self.last_states(b, direction)] if recurrent.return_state else [y]
 
-    def concatenated(self, b: Builder, initial: bool, masked: bool) -> Var | None:
+    def concatenated(self, b: Builder) -> Var | None:
         """The outputs of both directions side by side, where they stand so already; None where not."""
         recurrent, (sequence, states, _) = self.layers[0][0], self.results[-1]
-        if not recurrent.return_sequences and masked and (initial or recurrent.stateful):
+        if not recurrent.return_sequences and self.mask is not None and (self.initial or recurrent.stateful):
             return None
         x = sequence if recurrent.return_sequences else states[0]
         *outer, directions, units = x.shape
@@ -352,14 +368,15 @@ def run(b: Builder, x: Var, layers: list[tuple[Recurrent, Scope]], initial: list
     names = [_state_names(recurrent, w, stack) for (recurrent, w), stack in zip(layers, stacks)]
     current = _initial_states(b, x, layers, stacks, names, initial)
     results: list[Result] = []
-    attrs = {"direction": direction, "zero_masked": first.zero_output_for_mask}
+    attrs = {"direction": direction, "zero_masked": first.zero_output_for_mask and not first.mirrored}
     for level, cells in enumerate(zip(*stacks)):
         cell, ws = cells[0][0], [w for _, w in cells]
         result = cell.run(b, as_dtype(b, x, cell.compute_dtype), ws, mask, current[level], **attrs)
         results.append(result)
         if level + 1 < len(stacks[0]):  # only single directions have stacks
             x = _direction(b, result.sequence, 2, 0)
-    outcome = Run(layers, [result.cast(b, first.compute_dtype) for result in results], backwards)
+    made = [result.cast(b, first.compute_dtype) for result in results]
+    outcome = Run(layers, made, backwards, mask, initial is not None)
     for i, ((recurrent, w), own) in enumerate(zip(layers, names)):
         if recurrent.stateful:
             for name, value in zip(own, outcome.last_states(b, i)):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import LoadError
+from ..errors import LoadError, TenunError
 from ..ir import Graph, Tensor, Var, dtype, symbol
 from .base import Layer, flatten
 from .input import InputLayer
@@ -50,6 +50,17 @@ def lower_model(model: Layer, lowering: Lowering, training: bool = False) -> Low
     graph.metadata["input_structure"] = _ref_names(_single(refs))
     graph.metadata["output_structure"] = structure
     return Lowered(lowering, inputs, outputs)
+
+
+def declare_model(model: Layer) -> Lowered:
+    """A model in a live lowering, as it acts in training, for its interface and weights.
+
+    As in inference (without seeds) where it cannot be trained: what it computes is known all the same.
+    """
+    try:
+        return lower_model(model, Lowering(live=True), training=True)
+    except TenunError:
+        return lower_model(model, Lowering(live=True))
 
 
 def model_inputs(model: Any) -> tuple[list[InputLayer], Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..ir import Builder, Var
 from .base import Layer, as_dtype, flatten, layer, map_structure
+from .operations.promotion import result_type
 from .recurrent import Cell, Recurrent, flipped, inputs_and_states, run
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Bidirectional(Layer):
     layer: Layer
     merge_mode: str | None = "concat"
     backward_layer: Layer | None = None
+    own_result: ClassVar[bool] = True
     call_arguments: ClassVar[tuple[str, ...]] = ("initial_state", "mask", "training")
     supports_masking: ClassVar[bool] = True
     needs_float: ClassVar[bool] = True
@@ -73,18 +75,17 @@ class Bidirectional(Layer):
             return self._called(b, x, w, pair, initial, mask)
         scopes = [w.child(each, x.tensor) for each in pair]
         layers = list(zip(pair, scopes))
-        has_initial, masked = initial is not None, mask is not None
         output: Any = None
-        if self._is_one_op(w.training):
+        if self._is_one_op(w.training, mask is not None):
             both = run(b, x, layers, initial, mask)
             outcomes = [(both, 0), (both, 1)]
-            output = both.concatenated(b, has_initial, masked) if self.merge_mode == "concat" else None
+            output = both.concatenated(b) if self.merge_mode == "concat" else None
         else:
             half = 0 if initial is None else len(initial) // 2
             parts = [None, None] if initial is None else [initial[:half], initial[half:]]
             outcomes = [(run(b, x, [each], part, mask), 0) for each, part in zip(layers, parts)]
         if output is None:
-            ys = [as_dtype(b, each.output(b, d, has_initial, masked), self.compute_dtype) for each, d in outcomes]
+            ys = [as_dtype(b, each.output(b, d), self.compute_dtype) for each, d in outcomes]
             output = self._merged(b, ys)
         else:
             output = as_dtype(b, output, self.compute_dtype)
@@ -93,7 +94,7 @@ class Bidirectional(Layer):
 
         for inner, (each, d) in zip(pair, outcomes):
             if inner.activity is not None:
-                results = each.returned(b, d, has_initial, masked)
+                results = each.returned(b, d)
                 w.lowering.activities += [Activity(inner, v) for v in results]
         if self.layer.return_state:  # type: ignore[attr-defined]
             return [*outputs, *(s for each, d in outcomes for s in each.last_states(b, d))]
@@ -123,7 +124,7 @@ class Bidirectional(Layer):
             ys = [flipped(b, y) for y in ys]  # Keras flips what the second layer returns, whatever its direction
         return ys if self.merge_mode is None else MERGES[self.merge_mode](b, *ys)
 
-    def _is_one_op(self, training: bool) -> bool:
+    def _is_one_op(self, training: bool, masked: bool) -> bool:
         """Whether both directions are the two of one core op: alike, on the same x, and the first reads forwards."""
         first: Any = self.layer
         second: Any = self.backward_layer
@@ -132,6 +133,7 @@ class Bidirectional(Layer):
             and isinstance(first, Cell)
             and isinstance(second, Cell)
             and not (training and (first.drops or second.drops))  # each direction drops other features
+            and not (masked and getattr(second, "mirrored"))  # noqa: B009 - of a Recurrent, which this one is too
             and first.settings() == second.settings()
         )
 
@@ -153,6 +155,7 @@ class TimeDistributed(Layer):
 
     layer: Layer
     supports_masking: ClassVar[bool] = True
+    mixed: ClassVar[bool | None] = None  # whether a mixed policy holds, if a layer around this one decides that
 
     def lower(self, b: Builder, x: Var, w: Scope, mask: Any = None) -> Any:
         from .lowering import Activity, Value
@@ -165,7 +168,7 @@ class TimeDistributed(Layer):
         steps = Value(b.reshape(x, shape=(n * t, *rest)), step_mask)
         before, w.lowering.forbid_state = w.lowering.forbid_state, "a layer inside of TimeDistributed keeps no state"
         place = len(w.lowering.activities)
-        y = w.call(self.layer, steps)
+        y = self._called(w, steps)
         w.lowering.forbid_state = before
         w.lowering.activities[place:] = [
             Activity(a.layer, a.output and b.reshape(a.output, shape=(n, t, *a.output.shape[1:])), a.steps + 1)
@@ -174,13 +177,31 @@ class TimeDistributed(Layer):
         ]
         return map_structure(lambda v: b.reshape(v.var, shape=(n, t, *v.var.shape[1:])), y)
 
+    def _called(self, w: Scope, steps: Any) -> Any:
+        """The layer on steps: Keras goes past its `__call__`, so that it computes in the dtype of this layer.
+
+        That is, what its `call` does itself: the layers in it have dtypes of their own.  Its weights come in that dtype
+        where a mixed policy makes them, else the computation is in the wider one of both.
+        """
+        inner, mixed = self.layer, self.variable_dtype != self.compute_dtype if self.mixed is None else self.mixed
+        if not inner.own_result and inner.autocast:
+            weighted = type(inner).weights is not Layer.weights and not mixed
+            dtypes = [self.compute_dtype, *([inner.variable_dtype] if weighted else [])]
+            inner.computes_in = result_type(*dtypes)  # type: ignore[misc]
+            if isinstance(inner, TimeDistributed):
+                inner.mixed = mixed  # type: ignore[misc]
+        try:
+            return w.call(self.layer, steps)
+        finally:
+            self.layer.computes_in = None  # type: ignore[misc]
+
     def _step_by_step(self, b: Builder, x: Var, w: Scope, mask: Any) -> Any:
         from .lowering import Value
 
         if not isinstance(x.shape[1], int):
             raise self.invalid(f"to train {self.layer.name!r}, the number of steps has to be fixed")
         steps = [
-            w.call(self.layer, Value(*(v and b.gather(v, np.int64(i), axis=1) for v in (x, mask))))
+            self._called(w, Value(*(v and b.gather(v, np.int64(i), axis=1) for v in (x, mask))))
             for i in range(x.shape[1])
         ]
         return b.concat(*(b.unsqueeze(y.var, axes=(1,)) for y in steps), axis=1)

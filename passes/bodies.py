@@ -146,6 +146,6 @@ def _names(name: str) -> Iterable[str]:
 
 def is_pure(node: Node) -> bool:
     """Whether a node computes the same from the same operands, and does nothing else."""
-    if any(node.op.has(trait) for trait in ("random", "effect")):
+    if node.op.has("random") or node.op.has("effect"):
         return False
     return all(is_pure(inner) for body in node.graphs.values() for inner in body.nodes)

@@ -123,6 +123,8 @@ def static_shape(var: Var, symbol_value: int = 1) -> tuple[int, ...]:
     t = var.type
     if not isinstance(t, Tensor) or t.shape is None:
         return ()
+    if t.is_static:
+        return t.static
     values = {name: symbol_value for d in t.shape for name in dims.symbols(d)}
     settled = map_dims(t, lambda d: dims.substitute(d, values))
     assert isinstance(settled, Tensor) and settled.shape is not None

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..errors import ShapeError, TenunError
 from ..ir import dims
-from ..ir.builder import Builder, settle
+from ..ir.builder import Builder
 from ..ir.graph import Graph, Node, Var
 from ..ir.ops.control import CHOSEN
-from ..ir.rebuild import copy_node, copy_nodes, rebuild, refine
+from ..ir.rebuild import copy_node, copy_nodes, rebuild, refine, settle_attributes
 from ..ir.types import Tensor, Type
 from .manager import Context, register
 
@@ -32,26 +32,8 @@ def fold(graph: Graph, context: Context) -> int:
         if node.graphs:
             changes += _fold_control(graph, node, context)
             continue
-        changes += _settle_attributes(graph, node) + refine(node)
+        changes += settle_attributes(node) + refine(node)
         changes += _fold_known(graph, node) or _fold_computed(graph, node, context)
-    return changes
-
-
-def _settle_attributes(graph: Graph, node: Node) -> int:
-    if not node.dynamic:
-        return 0
-    givers = node.inputs[len(node.operands) :]
-    left: dict[str, Var] = {}
-    for name, var in zip(node.dynamic, givers):
-        assert var is not None
-        value = settle(node.op.attributes[name], var)
-        if isinstance(value, Var):
-            left[name] = var
-        else:
-            node.attrs[name] = value
-    changes = len(givers) - len(left)
-    if changes:
-        graph.set_inputs(node, (*node.operands, *left.values()), dynamic=tuple(left))
     return changes
 
 

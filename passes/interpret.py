@@ -11,25 +11,34 @@ from functools import partial
 from typing import Any
 
 from ..errors import RunError, TenunError
+from ..ir import dims
+from ..ir.attributes import substitute_dims
+from ..ir.dims import Dim
 from ..ir.graph import Graph, Node, Var
+from ..ir.types import Tensor
 
 Evaluate = Callable[..., tuple[Any, ...]]
 Values = dict[Var, Any]
 
 
-def steps(graph: Graph, inputs: Mapping[str, Any], evaluate: Evaluate) -> Iterator[tuple[Node, list[Any]]]:
+def steps(
+    graph: Graph, inputs: Mapping[str, Any], evaluate: Evaluate, sizes: Mapping[str, Dim] | None = None
+) -> Iterator[tuple[Node, list[Any]]]:
     """Every node in order with its results, inputs being given by name (states may be left out).
 
     Whoever asks may put others in the place of results, which later nodes then read.  Values are forgotten after their
-    last reader, so the caller decides what is kept.
+    last reader, so the caller decides what is kept.  `sizes`: of symbols that the inputs do not tell.
     """
     values = _given(graph, inputs)
+    sizes = {**(sizes or {}), **_sizes(values)}
+    change = partial(dims.substitute, values=sizes)
     last = _last_readers(graph)
     for node in graph.nodes:
         operands = [None if v is None else _value(v, values) for v in node.inputs]
-        graphs = {name: partial(_call, sub, evaluate) for name, sub in node.graphs.items()}
+        graphs = {name: partial(_call, sub, evaluate, sizes) for name, sub in node.graphs.items()}
+        attrs = substitute_dims(node.attrs, change) if sizes else node.attrs
         try:
-            results = list(evaluate(node.op, operands, node.attrs, node.dynamic, graphs))
+            results = list(evaluate(node.op, operands, attrs, node.dynamic, graphs))
         except TenunError as error:
             raise error.at(node=node.source or None, op=node.op.name) from None
         del operands
@@ -39,11 +48,13 @@ def steps(graph: Graph, inputs: Mapping[str, Any], evaluate: Evaluate) -> Iterat
             values.pop(var, None)
 
 
-def results(graph: Graph, inputs: Mapping[str, Any], evaluate: Evaluate) -> list[Any]:
+def results(
+    graph: Graph, inputs: Mapping[str, Any], evaluate: Evaluate, sizes: Mapping[str, Dim] | None = None
+) -> list[Any]:
     """The outputs of a graph in order."""
     values = _given(graph, inputs)
     wanted = set(graph.outputs)
-    for node, found in steps(graph, inputs, evaluate):
+    for node, found in steps(graph, inputs, evaluate, sizes):
         values.update((v, value) for v, value in zip(node.outputs, found) if v in wanted)
     return [_value(v, values) for v in graph.outputs]
 
@@ -60,8 +71,20 @@ def _value(var: Var, values: Values) -> Any:
     return var.data if var.constant is not None else values[var]
 
 
-def _call(graph: Graph, evaluate: Evaluate, *arguments: Any) -> list[Any]:
-    return results(graph, dict(zip((v.name for v in graph.inputs), arguments)), evaluate)
+def _call(graph: Graph, evaluate: Evaluate, sizes: Mapping[str, Dim], *arguments: Any) -> list[Any]:
+    return results(graph, dict(zip((v.name for v in graph.inputs), arguments)), evaluate, sizes)
+
+
+def _sizes(values: Values) -> dict[str, Dim]:
+    """What the arrays that are given tell of the symbols in the types of inputs."""
+    found: dict[str, Dim] = {}
+    for var, value in values.items():
+        shape = var.type.shape if isinstance(var.type, Tensor) else None
+        for dim, size in zip(shape or (), getattr(value, "shape", ())):
+            name = dims.as_symbol(dim)
+            if name is not None:
+                found.setdefault(name, size)
+    return found
 
 
 def _last_readers(graph: Graph) -> dict[Node, list[Var]]:

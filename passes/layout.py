@@ -223,12 +223,13 @@ ROUNDS = 20  # each sinks transposes past one more op that joins branches; a bou
 @register
 def layout(graph: Graph, context: Context) -> int:
     """Sink transposes until they cancel, and fold those that are left before a product into its weights."""
-    changes = apply_rules(graph, RULES)
+    changes = apply_rules(graph, MOVEMENTS)
     for _ in range(ROUNDS):
         sunk = sum(sink(graph, node) for node in graph.nodes)
         if not sunk:
             break
-        changes += sunk + apply_rules(graph, RULES)
+        changes += sunk + apply_rules(graph, MOVEMENTS)
+    changes += apply_rules(graph, RULES)  # the weights last: a transpose that comes sinking down may cancel the other
     for node in graph.nodes:
         for sub in node.graphs.values():
             changes += layout(sub, context)

@@ -112,6 +112,19 @@ def pipeline(name_or_passes: str | Sequence[str]) -> tuple[str, ...]:
     return PIPELINES[name_or_passes]
 
 
+def up_to(name: str, passes: str | Sequence[str] = "inference") -> tuple[str, ...]:
+    """The passes of a pipeline up to a pass's first turn, or the turn that `name:turn` says; GraphError lists them."""
+    names = pipeline(passes)
+    wanted, _, turn = name.partition(":")
+    places = [i for i, p in enumerate(names) if p == wanted]
+    number = int(turn) if turn.isdigit() else 1 if not turn else 0
+    if not 1 <= number <= len(places):
+        what = f"has {len(places)} turns" if places else "is not in the pipeline"
+        known = ", ".join(dict.fromkeys(names))
+        raise GraphError(f"pass {wanted!r} {what}, asked for is {name!r}", hint=f"passes: {known}")
+    return names[: places[number - 1] + 1]
+
+
 @dataclass(frozen=True)
 class Record:
     """What one pass did: changes made, seconds, nodes afterwards, and the text afterwards where kept."""
@@ -145,12 +158,12 @@ class PassManager:
         for name in self.passes:
             start = perf_counter()
             try:
-                before, origin = _remembered(graph) if numbers else (graph, {})
+                twin, origin = _remembered(graph) if numbers else (graph, {})
                 changes = find(name).run(graph, self.context)
                 if self.verify_each:
                     verify(graph)
                 if numbers and changes:
-                    numbers.check(name, before, origin, graph)
+                    numbers.check(name, twin, origin, graph)
             except TenunError as error:
                 before = ", ".join(r.name for r in self.records) or "none"
                 error.message = f"pass {name!r} failed (passes before it: {before}): {error.message}"

@@ -18,7 +18,7 @@ replacement may also be `%x` alone, or a function (builder, match) -> values for
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -27,7 +27,9 @@ from ..errors import GraphError
 from ..ir.builder import Builder
 from ..ir.graph import Graph, Node, Var
 from ..ir.op import Op, lookup
+from ..ir.rebuild import refine_readers
 from ..ir.text import Parser
+from ..ir.types import same
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class Statement:
 
     def admits(self, node: Node) -> bool:
         """Whether a node may stand for this line, by its op and attributes."""
-        return self.is_op(node.op) and all(k in node.attrs and node.attrs[k] == v for k, v in self.attrs.items())
+        if not self.is_op(node.op):
+            return False
+        return not self.attrs or all(k in node.attrs and node.attrs[k] == v for k, v in self.attrs.items())
 
 
 @dataclass
@@ -88,19 +92,20 @@ class Rule:
         """How many operands of the last line have to be constants."""
         return sum(isinstance(o, float) or str(o).startswith("@") for o in self.root.operands)
 
-    def _plausible(self, root: Node) -> bool:
-        """A quick look, before all ways are tried: the constants are there, and the ops that make operands."""
-        operands = [v for v in root.operands if v is not None]
-        if self._constants and sum(v.data is not None for v in operands) < self._constants:
-            return False
-        made = [v.producer.op for v in operands if v.producer is not None] if self._makers else ()
-        return all(any(line.is_op(op) for op in made) for line in self._makers)
+    @cached_property
+    def _given(self) -> int:
+        """How many operands the last line has."""
+        return sum(o is not None for o in self.root.operands)
+
+    def is_plausible(self, root: Op, given: int, constants: int, made: Collection[Op]) -> bool:
+        """Whether a node of op `root` may match by its operands: how many there are, constants, and what makes them."""
+        fits = given == self._given and constants >= self._constants and self.root.is_op(root)
+        return fits and all(any(line.is_op(op) for op in made) for line in self._makers)
 
     def match(self, graph: Graph, root: Node) -> Match | None:
         """The match at a node, if there is one."""
-        if not self._plausible(root):
-            return None
-        for found in _match_line(Match(graph), self.pattern, len(self.pattern) - 1, root):
+        found = Match(graph)
+        for _ in _match_line(found, self.pattern, len(self.pattern) - 1, root):
             if len(found.nodes) == len(self.pattern) and (self.shared or self._removable(found)) and self.when(found):
                 return found
         return None
@@ -124,6 +129,8 @@ class Rule:
             if new.producer is not None and graph.is_unused(new):  # made just now
                 new.name = old.name
             graph.replace(old, new)
+            if not same(old.type, new.type):
+                refine_readers(new)
         erase_dead(graph, [root, *(match.nodes[line.results[0]] for line in reversed(self.pattern[:-1]))])
         return True
 
@@ -161,18 +168,20 @@ def erase_dead(graph: Graph, nodes: Iterable[Node]) -> None:
             graph.erase(node)
 
 
-def _match_line(match: Match, lines: Sequence[Statement], i: int, node: Node) -> Iterator[Match]:
-    """All ways in which line i (and the lines that make its operands) fit the node."""
+def _match_line(match: Match, lines: Sequence[Statement], i: int, node: Node) -> Iterator[None]:
+    """Enter into `match` each way in which line i (and the lines that make its operands) fits the node, in turn."""
     line = lines[i]
-    if not line.admits(node) or node.dynamic or len(line.results) > len(node.outputs):
+    missing = len(node.operands) - len(line.operands)
+    if not line.admits(node) or node.dynamic or len(line.results) > len(node.outputs) or missing < 0:
         return
-    start = Match(
-        match.graph, {**match.vars, **dict(zip(line.results, node.outputs))}, {**match.nodes, line.results[0]: node}
-    )
+    match.nodes[line.results[0]] = node
+    match.vars.update(zip(line.results, node.outputs))
+    wanted = (*line.operands, *(None,) * missing)
     for operands in _orders(node):
-        padded = (*line.operands, *(None,) * (len(operands) - len(line.operands)))
-        if len(padded) == len(operands):
-            yield from _match_operands(start, lines, list(zip(padded, operands)))
+        yield from _match_operands(match, lines, wanted, operands)
+    del match.nodes[line.results[0]]
+    for name in line.results:
+        del match.vars[name]
 
 
 def _orders(node: Node) -> Iterator[tuple[Var | None, ...]]:
@@ -182,33 +191,36 @@ def _orders(node: Node) -> Iterator[tuple[Var | None, ...]]:
         yield (second, first, *rest)
 
 
-def _match_operands(match: Match, lines: Sequence[Statement], pairs: list[tuple[Any, Var | None]]) -> Iterator[Match]:
-    if not pairs:
-        yield match
+def _match_operands(
+    match: Match, lines: Sequence[Statement], wanted: Sequence[Any], operands: Sequence[Var | None]
+) -> Iterator[None]:
+    if not wanted:
+        yield
         return
-    (want, var), rest = pairs[0], pairs[1:]
-    for found in _match_operand(match, lines, want, var):
-        yield from _match_operands(found, lines, rest)
+    for _ in _match_operand(match, lines, wanted[0], operands[0]):
+        yield from _match_operands(match, lines, wanted[1:], operands[1:])
 
 
-def _match_operand(match: Match, lines: Sequence[Statement], want: Any, var: Var | None) -> Iterator[Match]:
+def _match_operand(match: Match, lines: Sequence[Statement], want: Any, var: Var | None) -> Iterator[None]:
     if want is None or var is None:
         if want is None and var is None:
-            yield match
+            yield
         return
     if isinstance(want, (int, float)):
         if var.data is not None and var.data.size and bool((var.data == want).all()):
-            yield match
+            yield
         return
     if want in match.vars:
         if match.vars[want] is var:
-            yield match
+            yield
         return
     if want.startswith("@") and var.data is None:
         return
     producer = next((i for i, line in enumerate(lines) if want in line.results), None)
     if producer is None:
-        yield Match(match.graph, {**match.vars, want: var}, match.nodes)
+        match.vars[want] = var
+        yield
+        del match.vars[want]
     elif var.producer is not None and var.producer.outputs[lines[producer].results.index(want)] is var:
         yield from _match_line(match, lines, producer, var.producer)
 
@@ -271,12 +283,12 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], limit: int = 50) -> int:
 
     GraphError names the rules that alternate if there is no end after `limit` sweeps.
     """
-    total, fitting = 0, _fitting(rules)
+    total, plausible = 0, _plausible(rules)
     for _ in range(limit):
         applied: list[str] = []
         for node in graph.nodes:
             if node.graph is graph:
-                applied += _apply_at(graph, node, fitting[node.op])
+                applied += _apply_at(graph, node, plausible.at(node))
         total += len(applied)
         if not applied:
             break
@@ -288,33 +300,46 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], limit: int = 50) -> int:
     return total
 
 
-class _Fitting(dict[Op, list[Rule]]):
-    """The rules whose root may be a node of an op, in order: of a hundred rules few are."""
+_Surroundings = tuple[Op, int, int, frozenset[Op]]
+
+
+class _Plausible(dict[_Surroundings, list[Rule]]):
+    """The rules that may match at a node, in order, by its op and what makes its operands: of a hundred few do."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         super().__init__()
         self.rules, self.count = rules, len(rules)
+        self.roots: dict[Op, bool] = {}
 
-    def __missing__(self, op: Op) -> list[Rule]:
-        self[op] = [r for r in self.rules if r.root.is_op(op)]
-        return self[op]
+    def at(self, node: Node) -> Sequence[Rule]:
+        """The rules to be tried at a node."""
+        op = node.op
+        if op not in self.roots:
+            self.roots[op] = any(r.root.is_op(op) for r in self.rules)
+        if not self.roots[op]:
+            return ()
+        operands = [v for v in node.operands if v is not None]
+        made = frozenset([v.producer.op for v in operands if v.producer is not None])
+        return self[op, len(operands), sum([v.data is not None for v in operands]), made]
+
+    def __missing__(self, key: _Surroundings) -> list[Rule]:
+        self[key] = [r for r in self.rules if r.is_plausible(*key)]
+        return self[key]
 
 
-_KNOWN: dict[int, _Fitting] = {}  # by the identity of the list of rules, which they keep alive
+_KNOWN: dict[int, _Plausible] = {}  # by the identity of the list of rules, which they keep alive
 
 
-def _fitting(rules: Sequence[Rule]) -> _Fitting:
-    """The rules by op, found once for each list of rules."""
+def _plausible(rules: Sequence[Rule]) -> _Plausible:
+    """The table of a list of rules, filled as graphs ask."""
     found = _KNOWN.get(id(rules))
     if found is None or found.count != len(rules):
-        found = _KNOWN[id(rules)] = _Fitting(rules)
+        found = _KNOWN[id(rules)] = _Plausible(rules)
     return found
 
 
 def _apply_at(graph: Graph, node: Node, rules: Sequence[Rule]) -> list[str]:
     for r in rules:
-        if not r.root.admits(node):
-            continue
         match = r.match(graph, node)
         if match is not None and r.apply(graph, node, match):
             return [r.name]

@@ -15,10 +15,12 @@ from heapq import heappop, heappush
 from itertools import pairwise
 
 from ..ir.graph import Graph, Node, Var
+from ..ir.types import Tensor
 from .manager import Context, register
 from .memory import Life, aligned, live_bytes
 
 WORTH = 0.98  # of the bytes at the peak: a new order has to come by with so much
+LEAST = 1 << 12  # bytes of all values together, a page: there is nothing to be saved of less
 
 
 @register
@@ -28,7 +30,7 @@ def schedule(graph: Graph, context: Context) -> int:
     For graphs of concrete shapes, where the context tells what lives how long.  Nodes with effects and random ones
     keep their order, and the last readers of a state stay before it is changed.  Returns how many nodes moved.
     """
-    if context.lives is None or len(graph) < 3:
+    if context.lives is None or len(graph) < 3 or _bytes(graph) <= LEAST:
         return 0
     lives = context.lives(graph)
     before = list(graph.nodes)
@@ -40,6 +42,12 @@ def schedule(graph: Graph, context: Context) -> int:
         _put(graph, before)
         return 0
     return sum(a is not b for a, b in zip(before, after))
+
+
+def _bytes(graph: Graph) -> int:
+    """What all values of the nodes would take, each by itself."""
+    types = [v.type for node in graph.nodes for v in node.outputs]
+    return sum(t.nbytes for t in types if isinstance(t, Tensor) and t.is_static)
 
 
 def _peak(lives: Sequence[Life]) -> int:

@@ -99,8 +99,8 @@ def _apart(x: Array, y: Array, scale: float) -> str:
     if x.dtype.kind not in NUMERIC and x.dtype.kind != "V":
         return "" if np.array_equal(x, y) else "other elements"
     if x.dtype.kind in "biu":
-        wrong = int((x != y).sum())
-        return f"{wrong} of {x.size} elements are others" if wrong else ""
+        others = int((x != y).sum())
+        return f"{others} of {x.size} elements are others" if others else ""
     size = x.dtype.itemsize // (2 if x.dtype.kind == "c" else 1)
     wide = np.complex128 if x.dtype.kind == "c" else np.float64
     x, y = x.astype(wide), y.astype(wide)

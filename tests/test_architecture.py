@@ -37,9 +37,12 @@ LAYERS: dict[str, set[str]] = {
     "cli_inputs": {"errors", "ir"},
     "cli_results": {"errors", "files"},
     "cli_train": {"errors", "api", "training"},
+    "cli_dump": {"errors", "files", "ir", "debug", "executable"},
     "cli_profile": {"errors", "files", "debug", "executable"},
+    "cli_check": {"errors", "ir", "passes", "backends", "executable", "debug", "frontends"},
+    "cli_compare": {"errors", "files", "ir", "passes", "backends", "debug", "cli_inputs"},
     "cli": {"errors", "files", "ir", "passes", "backends", "debug", "executable", "api", "demo", "__version__"}
-    | {"cli_inputs", "cli_results", "cli_train", "cli_profile"},
+    | {"cli_inputs", "cli_results", "cli_train", "cli_profile", "cli_check", "cli_compare", "cli_dump"},
     "__main__": {"cli"},
     "__init__": {"api", "executable", "ir", "errors", "layers", "training", "value", "estimators"},
 }

@@ -23,7 +23,7 @@ from ..layers import model as definitions
 from ..layers.base import flatten, unique_name
 from ..layers.input import InputLayer
 from ..layers.symbolic import SymbolicTensor, functional
-from ..layers.whole import Lowered, lower_model
+from ..layers.whole import Lowered, declare_model, lower_model
 from ..passes.manager import Context, PassManager, pipeline
 from . import initializers
 from .compiled import METRICS, Settings
@@ -276,9 +276,8 @@ class Model:
     def declared(self) -> Lowered:
         """The model lowered once, for its interface and its weights, which get their first values."""
         if self._lowered is None:
-            lowering = Lowering(live=True)
-            self._lowered = lower_model(self.definition, lowering, training=True)
-            found = lowering.parameters
+            self._lowered = declare_model(self.definition)
+            found = self._lowered.lowering.parameters
             self._parameters = [p for layer in walk(self.definition) for p in found.get(layer, ())]
             self._by_name = {p.name: p for p in self._parameters}
             missing = any(p.data is None for p in self._parameters)
@@ -584,16 +583,16 @@ class Model:
     # ---- files
 
     def save(self, path: Any, overwrite: bool = True, include_optimizer: bool = True) -> None:
-        """Write the model: `.keras`, with the optimiser's state, or `.tenun`; see `training.saving`."""
+        """Write the model: `.keras`, with the optimiser's state, `.h5`, or `.tenun`; see `training.saving`."""
         from .saving import save_model
 
         save_model(self, path, overwrite, include_optimizer)
 
-    def save_weights(self, path: Any, overwrite: bool = True) -> None:
-        """Write the weights alone into a `.weights.h5` file."""
+    def save_weights(self, path: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
+        """Write the weights alone: `.weights.h5`, shards of so many gigabytes, `.h5`; see `training.saving`."""
         from .saving import save_weights
 
-        save_weights(self, path, overwrite)
+        save_weights(self, path, overwrite, max_shard_size)
 
     def load_weights(self, source: Any, by_name: bool = False, skip_mismatch: bool = False) -> None:
         """Take the weights from a file or a live Keras model; see `training.saving`."""
@@ -601,11 +600,38 @@ class Model:
 
         load_weights(self, source, by_name, skip_mismatch)
 
+    @property
+    def trained(self) -> dict[str, bool]:
+        """Whether a weight is trained, by its name."""
+        return {p.name: bool(p.trained) for p in self.weights}
+
+    def _repr_html_(self) -> str:
+        """The table of a notebook."""
+        from ..debug.html import summary_html
+        from ..debug.summary import summarize
+
+        return summary_html(summarize(self.graph(), self.trained))
+
     def summary(self) -> None:
         """Print a table of the layers: shapes, parameters, what they are connected to."""
         from .summary import print_summary
 
         print_summary(self)
+
+    def plot_weights(self, path: Any = None) -> Any:
+        """The distributions of the weights in training, a panel each, as a figure of matplotlib.
+
+        path: an .svg, .png or .pdf file to write.  By epoch: `callbacks.Distributions`.
+        """
+        from ..debug.distributions import plot_weights
+
+        return plot_weights(self, path)
+
+    def plot_gradients(self, x: Any, y: Any = None, sample_weight: Any = None, path: Any = None) -> Any:
+        """The distributions of the gradients of the loss on one batch, as `plot_weights`."""
+        from ..debug.distributions import plot_gradients
+
+        return plot_gradients(self, x, y, sample_weight, path)
 
     # ---- the whole state of a training
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import LoadError, RunError, UnsupportedError
+from ..errors import RunError, UnsupportedError
 from ..frontends.keras import stores, writer
 from ..frontends.keras.reader import Loaded, read_model
 from ..frontends.keras.weights import open_weights
@@ -43,8 +45,18 @@ def _compile(model: Model, loaded: Loaded, custom: Mapping[str, Any]) -> None:
     assert loaded.compiled is not None
     arguments = {k: _replaced(_plain(loaded.compiled.get(k)), custom) for k in ARGUMENTS}
     model.compile(_plain(loaded.compiled["optimizer"]), **arguments)
-    if loaded.optimizer:
-        model.restore_optimizer(in_our_order(loaded.optimizer, model))
+    if not loaded.optimizer:
+        return
+    variables = in_our_order(loaded.optimizer, model, loaded.version)
+    if variables is not None:
+        model.restore_optimizer(variables)
+        return
+    found = ", ".join(str(np.shape(v)) for v in loaded.optimizer)
+    warnings.warn(
+        f"the state of the optimizer ({type(model.optimizer.settings).__name__}) stays as it is for a new model: the "
+        f"variables in the file do not fit it, their shapes are {found}",
+        stacklevel=4,
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -69,14 +81,17 @@ def _replaced(value: Any, custom: Mapping[str, Any]) -> Any:
     return value
 
 
-def in_our_order(given: Sequence[Array], model: Model) -> list[Array | None]:
-    """The optimiser's variables of a file in Keras 3's order; LoadError where they are of another optimiser.
+NAMED = re.compile(r"1\.|2\.0\.[0-5]$")  # versions of Keras that sort the parameters by their names
+
+
+def in_our_order(given: Sequence[Array], model: Model, version: str = "3") -> list[Array | None] | None:
+    """The optimiser's variables of a file in Keras 3's order; None where they are of another optimiser.
 
     Keras 3 has them in that order.  Keras 2 left the learning rate out (it stays as the configuration says), and some
     of its versions went parameter by parameter instead of slot by slot, or the other way round.
     """
     first = model.optimizer.settings.first_states(model.trainable_weights)
-    names, shapes = list(first), [v.shape for v in first.values()]
+    names = list(first)
     rate = model.optimizer.settings.rate_state()
     without = [n for n in names if n != rate]
     parameters = [p.name for p in model.trainable_weights]
@@ -95,27 +110,30 @@ def in_our_order(given: Sequence[Array], model: Model) -> list[Array | None]:
         slots = list(dict.fromkeys(n.rpartition("/")[2] for n in order))
         return sorted(order, key=lambda n: slots.index(n.rpartition("/")[2]))
 
-    def by_name(order: Sequence[str]) -> list[str]:
-        """Keras 2.0 sorted the parameters by their names."""
-        return sorted(order, key=lambda n: (n.count("/") > 1, *n.rpartition("/")[::-1]))
+    def by_name(order: Sequence[str], mark: str = "") -> list[str]:
+        """Keras 2.0 sorted the parameters by their names, in which a layer's may have been told apart: dense_1_1."""
+        parts = {n: n.replace(".", f"{mark}/").rpartition("/") for n in order}
+        return sorted(order, key=lambda n: (n.count("/") > 1, *parts[n][::-1]))
 
     slots = [n for n in names if n.count("/") > 1]  # some optimizers of Keras 2.0 wrote no counter
     orders = [list(names), without, interleaved(names), interleaved(without), by_slot(names), by_slot(without)]
-    for order in (*orders, by_name(without), by_name(slots)):
+    named = [by_name(each, mark) for each in (without, slots) for mark in ("", "_1")]
+    for order in [*named, *orders] if NAMED.match(version) else [*orders, *named]:
         if found == [first[n].shape for n in order]:
             values = dict(zip(order, given))
             return [values.get(n) for n in names]
-    raise LoadError(
-        f"the optimizer's variables have the shapes {found}, {type(model.optimizer.settings).__name__} has {shapes}",
-        hint="load with compile=False, and compile the model anew",
-    )
+    return None
 
 
 # ---- writing ----------------------------------------------------------------------------------------------------
 
 
 def save_model(model: Model, path: str | Path, overwrite: bool = True, include_optimizer: bool = True) -> None:
-    """Write a model, whole or not at all: `.keras`, which Keras loads and trains on, or `.tenun`, for inference."""
+    """Write a model, whole or not at all.
+
+    `.keras`, which Keras loads and trains on; `.h5` or `.hdf5`, the same without the state of the optimiser; or
+    `.tenun`, for inference.
+    """
     target = Path(path)
     if target.exists() and not overwrite:
         raise RunError("the file exists", file=str(path), hint="give overwrite=True")
@@ -124,9 +142,14 @@ def save_model(model: Model, path: str | Path, overwrite: bool = True, include_o
 
         write(model.graph(), target)
         return
-    if target.suffix != ".keras":
-        raise UnsupportedError(f"cannot write {target.suffix!r} files", file=str(path), hint="use .keras or .tenun")
     trained = model.settings is not None and include_optimizer
+    if target.suffix in (".h5", ".hdf5"):
+        told = compile_config(model) if trained else None
+        writer.write_h5(model.definition, _values(model), target, compile_config=told)
+        return
+    if target.suffix != ".keras":
+        hint = "use .keras, .h5 or .tenun"
+        raise UnsupportedError(f"cannot write {target.suffix!r} files", file=str(path), hint=hint)
     writer.write(
         model.definition,
         _values(model),
@@ -163,15 +186,35 @@ def _values(model: Model) -> Any:
     return lambda layer: [p.data for p in declared.get(layer, ())]
 
 
-def save_weights(model: Model, path: str | Path, overwrite: bool = True) -> None:
-    """Write the weights alone, as Keras does into `.weights.h5`; whole or not at all."""
+def save_weights(
+    model: Model, path: str | Path, overwrite: bool = True, max_shard_size: float | None = None
+) -> None:  # fmt: skip
+    """Write the weights alone, as Keras does; each file whole or not at all.
+
+    `.weights.h5` is the file of Keras 3; any other `.h5` or `.hdf5` has a group for each layer, by its name, as Keras 2
+    wrote it and all versions read it.  With max_shard_size (gigabytes), `name.weights.json` lists the files
+    `name_00000.weights.h5`, ... beside it, none of which has more data than that.
+    """
     from ..files import write_atomically
 
-    if not str(path).endswith(".weights.h5"):
+    target, values = Path(path), _values(model)
+    if max_shard_size is not None:
+        ending = next((e for e in (".weights.json", ".weights.h5") if target.name.endswith(e)), None)
+        if ending is None:
+            raise UnsupportedError(f"cannot write shards to {str(path)!r}", hint="the name has to end in .weights.json")
+        name = target.name.removesuffix(ending)
+        files = writer.shards(model.definition, values, name, max_shard_size * 2**30)
+    elif target.name.endswith(".weights.h5"):
+        files = {target.name: writer.weights_file(model.definition, values, None, "optimizer")}
+    elif target.suffix in (".h5", ".hdf5"):
+        files = {target.name: writer.legacy_weights_file(model.definition, values)}
+    else:
         raise UnsupportedError(f"cannot write weights to {str(path)!r}", hint="the name has to end in .weights.h5")
-    if Path(path).exists() and not overwrite:
-        raise RunError("the file exists", file=str(path), hint="give overwrite=True")
-    write_atomically(path, writer.weights_file(model.definition, _values(model), None, "optimizer"))
+    last = target.with_name([*files][-1])
+    if last.exists() and not overwrite:
+        raise RunError("the file exists", file=str(last), hint="give overwrite=True")
+    for name, data in files.items():
+        write_atomically(target.with_name(name), data)
 
 
 def load_weights(model: Model, source: Any, by_name: bool = False, skip_mismatch: bool = False) -> None:

@@ -221,7 +221,7 @@ class Plan:
         where = {"node": node.source or None, "op": node.op.name}
         if isinstance(error, TenunError):
             return error.at(**where)
-        return RunError(f"{type(error).__name__} in a kernel: {error}\n    {node!r}", **where)
+        return RunError(f"{type(error).__name__} in a kernel: {error}\n    {node!r}").at(**where)
 
 
 def _watched(step: Step, after: Callable[[], None] | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import LoadError, UnsupportedError
+from ...errors import Finding, LoadError, UnsupportedError
 from ...ir import dtype as ir_dtype
 from ...layers import LAYERS, Layer
 from ...layers.base import config_fields
@@ -23,6 +23,7 @@ from ...layers.policy import policy
 from .dialects import ACTIVATIONS_BEFORE_3, FUNCTIONAL, PACKAGES, REFUSED_LAYERS, RENAMED, droppable, translated
 from .functions import HINT, FunctionLayer, activation
 from .policies import read_policy
+from .symbols import CLASSES, Symbol
 
 
 class Reader:
@@ -47,8 +48,9 @@ class Reader:
             listed = "\n".join(f"    {p}" for p in self.problems)
             count = len(self.problems)
             raise UnsupportedError(
-                f"the model has {count} thing{'s' * (count > 1)} that tenun does not support:\n{listed}", hint=HINT
-            )
+                f"the model has {count} thing{'s' * (count > 1)} that tenun does not support:\n{listed}", hint=HINT,
+                findings=self.problems,
+            )  # fmt: skip
         assert found is not None
         return found
 
@@ -72,6 +74,8 @@ class Reader:
         custom = self._custom(data, name, config)
         if custom is not None:
             return self._custom_layer(custom, class_name, name, config, where)
+        if class_name in CLASSES:
+            return Symbol(name or class_name, class_name, config)
         if self.before_3:
             class_name, config = translated(class_name, config, self.version)
             data = {**data, "class_name": class_name}
@@ -79,13 +83,16 @@ class Reader:
             return Operation(class_name, {**self._plain(config), "name": name})
         if class_name == "Lambda":
             hint = f"pass custom_objects={{{name!r}: function}} with a function, such as lambda x: x / 255"
-            self.problems.append(f"{where}: a Lambda layer holds Python code, which is never run; {hint}")
+            text = f"{where}: a Lambda layer holds Python code, which is never run; {hint}"
+            self.problems.append(Finding(text, where, "lambda", str(name), hint))
             return None
         if not self._is_keras(data) or class_name not in (*LAYERS, *FUNCTIONAL):
             module = data.get("module")
             reasons = {**REFUSED, **REFUSED_LAYERS}
             why = f": {reasons[class_name]}" if class_name in reasons else ""
-            self.problems.append(f"{where}: unknown layer {class_name}" + (f" of {module}" if module else "") + why)
+            text = f"{where}: unknown layer {class_name}" + (f" of {module}" if module else "") + why
+            registered = str(data.get("registered_name") or "")
+            self.problems.append(Finding(text, where, "layer", class_name, registered=registered))
             return None
         if class_name in FUNCTIONAL:
             return self._functional(config, name, where)
@@ -142,13 +149,15 @@ class Reader:
             elif key in fields:
                 values[key] = self._field(str(fields[key].type), value, where, key)
             elif not droppable(class_name, key, value):
-                self.problems.append(f"{where} ({class_name}): {key}={value!r} is not supported")
+                text = f"{where} ({class_name}): {key}={value!r} is not supported"
+                self.problems.append(Finding(text, where, "option", f"{class_name}.{key}"))
         if len(self.problems) > before:
             return None
         try:
             return cls(**values)
         except UnsupportedError as error:
-            self.problems.append(f"{where}: {error.message}" + (f"; {error.hint}" if error.hint else ""))
+            text = f"{where}: {error.message}" + (f"; {error.hint}" if error.hint else "")
+            self.problems.append(Finding(text, where, "option", class_name, error.hint or ""))
             return None
 
     def _field(self, annotation: str, value: Any, where: str, key: str) -> Any:
@@ -237,7 +246,8 @@ class Reader:
         calls = []
         for data, each in zip(serialised, layers):
             for node in data.get("inbound_nodes") or ():
-                calls.append(self._call(each.name, node, by_name))
+                call = self._call(each.name, node, by_name)
+                calls.append(self._of_symbol(each, call, by_name, where) if isinstance(each, Symbol) else call)
         ends = []
         for key in ("input_layers", "output_layers"):
             if key not in config:
@@ -245,8 +255,23 @@ class Reader:
             ends.append(self._refs(config[key], by_name))
         trainable = bool(config.get("trainable", True))
         return Functional(
-            name=name, layers=layers, calls=calls, input_layers=ends[0], output_layers=ends[1], trainable=trainable
-        )
+            name=name, layers=list(by_name.values()), calls=calls, input_layers=ends[0], output_layers=ends[1],
+            trainable=trainable,
+        )  # fmt: skip
+
+    def _of_symbol(self, symbol: Symbol, call: Call, by_name: dict[str, Layer], where: str) -> Call:
+        """The call of the operation that a function of TensorFlow is; that stands in by_name from now on."""
+        path = f"{where}/{call.layer}".lstrip("/")
+        try:
+            found, made = symbol.operation(call)
+        except UnsupportedError as error:
+            self.problems.append(f"{path}: {error.message}" + (f"; {error.hint}" if error.hint else ""))
+            return call
+        before = by_name[call.layer]
+        if isinstance(before, Operation) and (before.operation, before.config) != (found.operation, found.config):
+            self.problems.append(f"{path}: a function of TensorFlow is called again with other arguments")
+        by_name[call.layer] = found
+        return made
 
     def _call(self, name: str, node: Any, by_name: dict[str, Layer]) -> Call:
         """One inbound node: `{args, kwargs}` (Keras 3), or a list of [layer, call, index, kwargs] (Keras 2)."""
@@ -256,7 +281,8 @@ class Reader:
             return Call(name, list(args), kwargs)
         kwargs = {}
         arg = self._old(node, by_name, kwargs)
-        if isinstance(arg, list) and len(arg) == 1 and not isinstance(node, dict):
+        symbol = isinstance(by_name.get(name), (Symbol, Operation))  # of a list of one tensor, too, it takes the list
+        if isinstance(arg, list) and len(arg) == 1 and not isinstance(node, dict) and not symbol:
             arg = arg[0]
         kwargs.pop("name", None)
         return Call(name, [arg], kwargs)
@@ -286,11 +312,9 @@ class Reader:
         if isinstance(node, dict):
             return {k: self._old(v, by_name, kwargs) for k, v in node.items()}
         if node and isinstance(node[0], str):
-            if node[0] == "_CONSTANT_VALUE":
-                return self._plain(node[2])
             if len(node) > 3 and isinstance(node[3], dict):
                 kwargs.update({k: self._refs(v, by_name) for k, v in node[3].items()})
-            return self._ref(node, by_name)
+            return self._plain(node[2]) if node[0] == "_CONSTANT_VALUE" else self._ref(node, by_name)
         return [self._old(v, by_name, kwargs) for v in node]
 
     def _refs(self, value: Any, by_name: dict[str, Layer]) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import LoadError, TenunError, UnsupportedError
 from ...ir import Graph
 from ...layers import Layer, Lowering
-from ...layers.whole import Lowered, lower_model
+from ...layers.whole import Lowered, declare_model, lower_model
 from .archive import H5, Archive, open_source, parse_json, read_text
 from .assets import copy_live, load_assets
 from .config import Reader
@@ -55,7 +55,7 @@ def read(source: Any, custom_objects: Mapping[str, Any] | None = None, weights: 
     A live model whose code is its only description is exported to ONNX by Keras, and that is read (see `live`).
     """
     try:
-        loaded, lowered = _load(source, custom_objects, Lowering(), False, weights)
+        loaded, lowered = _load(source, custom_objects, False, weights)
     except UnsupportedError as error:
         if not is_live(source) or weights is not None:
             raise
@@ -68,18 +68,19 @@ def read(source: Any, custom_objects: Mapping[str, Any] | None = None, weights: 
 
 def read_model(source: Any, custom_objects: Mapping[str, Any] | None = None, weights: Any = None) -> Loaded:
     """The layers of what `read` takes, to be trained further."""
-    return _load(source, custom_objects, Lowering(live=True), True, weights)[0]
+    return _load(source, custom_objects, True, weights)[0]
 
 
 def _load(
-    source: Any, custom_objects: Mapping[str, Any] | None, lowering: Lowering, training: bool, weights: Any
+    source: Any, custom_objects: Mapping[str, Any] | None, training: bool, weights: Any
 ) -> tuple[Loaded, Lowered]:
     custom = dict(custom_objects or {})
     with _opened(source) as (parts, file):
         with _malformed(file):
             model = Reader(parts.version, custom).model(parts.config)
             parts.assets(model)
-            lowered = lower_model(model, lowering, training)
+            lowered = declare_model(model) if training else lower_model(model, Lowering())
+        lowering = lowered.lowering
         if weights is None:
             assign(parts.store(), model, lowering.parameters, file)
         else:

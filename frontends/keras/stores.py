@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ...errors import LoadError
+from ...errors import Finding, LoadError
 from ...layers import Layer, Parameter
 from ...layers.base import snake_case
 from ...layers.lowering import needed
@@ -87,7 +87,7 @@ def assign(
     if misfits or extra:
         text = f"the weights do not fit the model's configuration:\n{_table(misfits, extra)}"
         if not skip_mismatch:
-            raise LoadError(text, file=file, hint=STRICT if strict else None)
+            raise LoadError(text, file=file, hint=STRICT if strict else None, findings=_findings(misfits, extra))
         warnings.warn(f"{text}\n  these weights stay as they are; file: {file}", stacklevel=4)
     for layer in declared:
         entries = found.entries.get(layer, [])
@@ -120,6 +120,23 @@ def _table(rows: Sequence[Misfit], extra: Mapping[str, list[Entry]]) -> str:
     lines += [("(none)", "-", "none", _shapes([e.shape for e in entries]), name) for name, entries in extra.items()]
     widths = [max(len(line[i]) for line in lines) for i in range(4)]
     return "\n".join("    " + "  ".join(c.ljust(w) for c, w in zip(line, widths)) + "  " + line[4] for line in lines)
+
+
+def _findings(rows: Sequence[Misfit], extra: Mapping[str, list[Entry]]) -> list[Finding]:
+    """The lines of the table, each by itself."""
+    found = []
+    for row in rows:
+        nearest = _nearest(row, extra) or ""
+        expected, there = _shapes(row.expected), _shapes(row.found)
+        parts = {"expected": expected, "found": there, "nearest": nearest}
+        text = f"{row.path} ({row.class_name}): expected {expected}, found {there}" + f"; nearest: {nearest}" * bool(
+            nearest
+        )
+        found.append(Finding(text, row.path, "weights", row.class_name, **parts))
+    for name, entries in extra.items():
+        there = _shapes([e.shape for e in entries])
+        found.append(Finding(f"{name}: no layer asks for its {there}", name, "weights", "extra", found=there))
+    return found
 
 
 def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
@@ -333,7 +350,7 @@ def write_live(model: Layer, live_model: Any, declared: Declared) -> None:
 
 
 def live_layers(layer: Layer, live: Any) -> Iterator[tuple[Layer, Any]]:
-    """Every layer with the Keras object that it describes."""
+    """Every layer with the Keras object that it describes: by its name, or by its place where names differ."""
     yield layer, live
     for attribute, child in layer.children():
         if isinstance(child, Layer):
@@ -342,8 +359,9 @@ def live_layers(layer: Layer, live: Any) -> Iterator[tuple[Layer, Any]]:
             continue
         there = getattr(live, attribute, None)
         by_name = {getattr(each, "name", None): each for each in there or ()}
+        named = all(each.name in by_name for each in child)
         for i, each in enumerate(child):
-            match = by_name[each.name] if each.name in by_name else (there or [])[i]
+            match = by_name[each.name] if named else (there or [])[i]
             yield from live_layers(each, match)
 
 

@@ -28,7 +28,7 @@ from ...layers.activation import ELEMENTWISE, FUNCTIONS, ReLU, ThresholdedReLU
 from ...layers.base import config_fields, dtype_name, flatten, map_structure, snake_case
 from ...layers.input import InputLayer
 from ...layers.model import Call, Functional, Ref, Sequential
-from ...layers.operations import FAMILIES, Operation
+from ...layers.operations import FAMILIES, Operation, TensorFlowOperation
 from ...layers.recurrent import Recurrent
 from ...layers.seed import SeedGenerator
 from ...layers.whole import lower_model
@@ -37,7 +37,7 @@ from .assets import assets_of, write_factors
 from .dialects import ANY
 from .functions import FunctionLayer
 from .policies import write_policy
-from .stores import legacy_order
+from .stores import Declared, legacy_order
 
 Array = np.ndarray[Any, Any]
 Values = Callable[[Layer], Sequence[Array]]
@@ -150,7 +150,7 @@ def weights_file(model: Layer, values: Values, optimizer_variables: Sequence[Arr
             if layer in stored:
                 file[group] = file[stored[layer]]
                 continue
-            arrays = [*([] if layer.twin is None else values(layer.twin)[:1]), *layer.as_stored(values(layer))]
+            arrays = _own_variables(layer, values)
             if len(arrays) or not isinstance(layer, SeedGenerator):
                 _variables(file, group, layer.name or "", arrays)
                 write_factors(file[group], layer)
@@ -158,6 +158,52 @@ def weights_file(model: Layer, values: Values, optimizer_variables: Sequence[Arr
         if optimizer_variables is not None:
             _variables(file, "optimizer/vars", optimizer, optimizer_variables)
     return buffer.getvalue()
+
+
+def _own_variables(layer: Layer, values: Values) -> list[Array]:
+    """The variables of a layer itself, as Keras stores them."""
+    return [*([] if layer.twin is None else values(layer.twin)[:1]), *layer.as_stored(values(layer))]
+
+
+def shards(model: Layer, values: Values, name: str, limit: float) -> dict[str, bytes]:
+    """`weights_file` in parts of at most `limit` bytes of data: files by name, the last one `name.weights.json`.
+
+    That one says which group lies where, and in which parts if in several (saving_lib.ShardedH5IOStore).
+    UnsupportedError where a variable is larger than the limit.
+    """
+    import h5py
+
+    first: dict[Layer, str] = {}  # Keras visits what the tree has twice once
+    for layer, path in tree(model, ""):
+        first.setdefault(layer, path)
+    placed: list[list[tuple[str, Layer, int, Array]]] = [[]]
+    total = size = 0
+    for layer, path in first.items():
+        for i, array in enumerate(_own_variables(layer, values)):
+            if array.nbytes > limit:
+                raise UnsupportedError(f"a weight of {layer.name!r} has {array.nbytes} bytes, a shard {int(limit)}")
+            total, size = total + array.nbytes, size + array.nbytes
+            if size > limit:
+                placed.append([])
+                size = array.nbytes
+            placed[-1].append((f"{path}/vars".lstrip("/"), layer, i, array))
+    found: dict[str, bytes] = {}
+    where: dict[str, list[str]] = {}
+    for number, members in enumerate(placed):
+        buffer, file_name = io.BytesIO(), f"{name}_{number:05}.weights.h5"
+        with h5py.File(buffer, "w") as file:
+            for path, layer, i, array in members:
+                _variable(_group(file, path, layer.name or ""), i, array)
+                if i == 0:
+                    write_factors(file[path], layer)
+                if file_name not in where.setdefault(f"/{path}", []):
+                    where[f"/{path}"].append(file_name)
+        found[file_name] = buffer.getvalue()
+    weight_map = {path: names[0] if len(names) == 1 else names for path, names in where.items()}
+    found[f"{name}.weights.json"] = _json(
+        {"metadata": {"total_size": total}, "weight_map": weight_map}, "list of shards"
+    )
+    return found
 
 
 def tree(layer: Layer, path: str) -> Iterator[tuple[Layer, str]]:
@@ -181,13 +227,21 @@ def tree(layer: Layer, path: str) -> Iterator[tuple[Layer, str]]:
 
 
 def _variables(file: Any, path: str, name: str, arrays: Sequence[Array]) -> None:
-    group = file.create_group(path.lstrip("/"))
-    group.attrs["name"] = name
+    group = _group(file, path, name)
     for i, array in enumerate(arrays):
-        array = np.asarray(array)
-        dataset = group.create_dataset(str(i), data=array)
-        if array.dtype.name == "bfloat16":  # HDF5 has no such type: as opaque bytes, marked as Keras marks them
-            dataset.attrs["dtype"] = "bfloat16"
+        _variable(group, i, np.asarray(array))
+
+
+def _group(file: Any, path: str, name: str) -> Any:
+    group = file.require_group(path.lstrip("/"))
+    group.attrs["name"] = name
+    return group
+
+
+def _variable(group: Any, i: int, array: Array) -> None:
+    dataset = group.create_dataset(str(i), data=array)
+    if array.dtype.name == "bfloat16":  # HDF5 has no such type: as opaque bytes, marked as Keras marks them
+        dataset.attrs["dtype"] = "bfloat16"
 
 
 # ---- legacy files -----------------------------------------------------------------------------------------------
@@ -204,18 +258,35 @@ def write_h5(
 
     writer = Writer(inline=True)
     config, declared = writer.model(model), writer.lowering.parameters
-    arrays = {p.name: a for layer, ps in declared.items() for p, a in zip(ps, values(layer))}
-    (_, layers), *_ = model.expanded.children()
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         _legacy_attributes(file, config, compile_config)
-        weights = file.create_group("model_weights")
-        _names(weights, "layer_names", [each.name for each in layers])  # type: ignore[union-attr]
-        for each in layers:  # type: ignore[union-attr]
-            order = legacy_order(each, declared)
-            _listed(weights.create_group(each.name), {p.name.replace(".", "/"): arrays[p.name] for p in order})
-        _listed(weights.create_group("top_level_model_weights"), {})
+        _legacy_weights(file.create_group("model_weights"), model, values, declared)
     write_atomically(path, buffer.getvalue())
+
+
+def legacy_weights_file(model: Layer, values: Values) -> bytes:
+    """An `.h5` file of the weights alone, a group for each layer by its name: what Keras 2 wrote."""
+    import h5py
+
+    lowering = Lowering()
+    lower_model(model.expanded, lowering)
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["keras_version"], file.attrs["backend"] = KERAS_VERSION, "tensorflow"
+        _legacy_weights(file, model, values, lowering.parameters)
+    return buffer.getvalue()
+
+
+def _legacy_weights(group: Any, model: Layer, values: Values, declared: Declared) -> None:
+    """The layers below the model, each with the weights of all that is inside in one list."""
+    arrays = {p.name: a for layer, ps in declared.items() for p, a in zip(ps, values(layer))}
+    (_, layers), *_ = model.expanded.children()
+    _names(group, "layer_names", [each.name for each in layers])  # type: ignore[union-attr]
+    for each in layers:  # type: ignore[union-attr]
+        order = legacy_order(each, declared)
+        _listed(group.create_group(each.name), {p.name.replace(".", "/"): arrays[p.name] for p in order})
+    _listed(group.create_group("top_level_model_weights"), {})
 
 
 def _legacy_attributes(file: Any, config: dict[str, Any], compile_config: Mapping[str, Any] | None) -> None:
@@ -290,7 +361,9 @@ class Writer:
             return _object("keras.src.models.functional", "Functional", self._functional(layer, path), "Functional")
         if isinstance(layer, Sequential):
             return _object("keras", "Sequential", self._sequential(layer, path))
-        if isinstance(layer, Operation):
+        if isinstance(layer, TensorFlowOperation):
+            self.problems.append(f"{where}: keras.ops has no {layer.operation}, so Keras 3 cannot read it from a file")
+        elif isinstance(layer, Operation):
             module = f"keras.src.ops.{FAMILIES[layer.operation]}"
             config = {"name": layer.name, **self._plain(layer.config, where)}
             return _object(module, layer.operation, config, layer.operation)

@@ -153,8 +153,8 @@ def _declare_binary(name: str, formula: str, traits: tuple[str, ...], dtype: DTy
     values = _VALUE_RULES.get(name)
 
     def rule(x: Tensor, y: Tensor) -> Tensor:
-        require(x.dtype is y.dtype, f"dtypes differ: {x.dtype} and {y.dtype}")
-        t = broadcast_type(x, y, dtype=dtype)
+        same_dtype(x, y)
+        t = broadcast_type(x, y, dtype=dtype or x.dtype)
         return Tensor(t.dtype, t.shape, _values(x, y, values))
 
     declare_op(

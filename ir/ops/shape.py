@@ -29,7 +29,7 @@ def reshape(x: Tensor, *, shape: Dims) -> Tensor:
     if x.shape is None:
         return Tensor(x.dtype, tuple(UNKNOWN if d == -1 else d for d in shape), x.value)
     count = dims.product(x.shape)
-    require(sum(d == -1 for d in shape) <= 1, f"shape {shape_text(shape)} has more than one -1")
+    require(shape.count(-1) <= 1, lambda: f"shape {shape_text(shape)} has more than one -1")
     rest = dims.product(d for d in shape if d != -1)
     if -1 in shape:
         require(rest != 0, f"shape {shape_text(shape)}: -1 beside 0 tells nothing")
@@ -39,7 +39,7 @@ def reshape(x: Tensor, *, shape: Dims) -> Tensor:
     else:
         shape = _solved(shape, count, rest)
         require(dims.compatible(count, dims.product(shape)),
-                f"{count} elements of {shape_text(x.shape)} do not fit {shape_text(shape)}")  # fmt: skip
+                lambda: f"{count} elements of {shape_text(x.shape)} do not fit {shape_text(shape)}")  # fmt: skip
     return Tensor(x.dtype, shape, x.value if len(shape) <= 1 else None)
 
 
@@ -54,10 +54,10 @@ def _solved(shape: Dims, count: Dim, rest: Dim) -> Dims:
 @op("view", mixes=lambda rank, *, perm: ())
 def transpose(x: Tensor, *, perm: Ints) -> Tensor:
     """Axis i of the result is axis perm[i] of x."""
-    require(sorted(perm) == list(range(len(perm))), f"perm {perm} is no permutation")
+    require(sorted(perm) == list(range(len(perm))), lambda: f"perm {perm} is no permutation")
     if x.shape is None:
         return Tensor(x.dtype, (UNKNOWN,) * len(perm))
-    require(len(perm) == x.rank, f"perm {perm} does not fit shape {shape_text(x.shape)}")
+    require(len(perm) == x.rank, lambda: f"perm {perm} does not fit shape {shape_text(x.shape)}")
     return Tensor(x.dtype, tuple(x.shape[p] for p in perm))
 
 
@@ -102,7 +102,7 @@ def concat(*xs: Tensor, axis: int) -> Tensor:
     rank = ranked[0].rank
     a = axis_of(axis, rank)
     for x in ranked:
-        require(x.rank == rank, f"ranks differ: {', '.join(shape_text(t.shape) for t in ranked)}")
+        require(x.rank == rank, lambda: f"ranks differ: {', '.join(shape_text(t.shape) for t in ranked)}")
     shape = list(ranked[0].dims)
     for i in range(rank):
         for x in ranked[1:]:

@@ -84,14 +84,14 @@ def ascii_lower(x: Tensor) -> Tensor:
 
 @op("string", mixes=lambda rank, **_: ())
 def regex_replace(x: Tensor, *, pattern: str, text: str) -> Tensor:
-    """x with `text` in place of every match of a regular expression."""
+    """x with `text` in place of every match of a regular expression in the syntax of RE2."""
     _require_string(x)
     return Tensor(string, x.shape)
 
 
 @op("string", "opaque")
 def regex_find(x: Tensor, *, pattern: str) -> tuple[Tensor, Tensor]:
-    """The matches of a regular expression in each string, as string_split gives parts: filled up, and how many."""
+    """The matches of a regular expression in the syntax of RE2 in each string, as string_split gives parts."""
     _require_string(x)
     return Tensor(string, (*x.dims, UNKNOWN)), Tensor(i64, x.shape)
 

@@ -252,6 +252,8 @@ class RandomColorJitter(Augmentation):
         return {name: part.draw(b, images, draws) for name, part in self.parts.items()}
 
     def apply(self, b: Builder, images: Var, t: Transformation) -> Var:
+        if images.shape[-1] != 3 and {"saturation", "hue"} & set(self.parts):
+            raise self.invalid(f"saturation and hue need 3 channels in the last axis, got {images.type}")
         for name, part in self.parts.items():
             images = part.apply(b, images, t[name])
         return images

@@ -54,6 +54,8 @@ class RandomCrop(Augmentation):
     width: int
     seed: int | None = None
 
+    autocast: ClassVar[bool] = False  # at inference, images keep their dtype
+
     def draw(self, b: Builder, images: Var, draws: Draws) -> Transformation:
         size, old = (self.height, self.width), images.shape[1:3]
         if not all(isinstance(d, int) for d in old):

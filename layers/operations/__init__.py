@@ -7,14 +7,16 @@ has the module of keras.src.ops where the class is.  `REFUSED` tells why some ca
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...ir import Builder
 from ..base import Layer, flatten
 from ..model import Operator
 from . import array, core, elementwise, image, linalg, math, nn, reduce  # noqa: F401 - they fill the table
-from .common import FAMILIES, OPERATIONS, evaluated
+from .common import FAMILIES, OPERATIONS, Function, evaluated
 from .core import REFUSED
+from .tensorflow import TENSORFLOW
 
 if TYPE_CHECKING:
     from ..lowering import Scope
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 class Operation(Operator):
     """A row of OPERATIONS with its config; a node of the functional model, no layer of its own."""
+
+    functions: ClassVar[Mapping[str, Function]] = OPERATIONS
+    shown_as: ClassVar[str] = "keras.ops."  # before the name, in errors
 
     def __init__(self, operation: str, config: dict[str, Any]) -> None:
         super().__init__(name=config.get("name"))
@@ -36,15 +41,22 @@ class Operation(Operator):
     def lower(self, b: Builder, x: Any, w: Scope) -> Any:
         given = {k: v for k, v in x["kwargs"].items() if v is not None}
         try:
-            return evaluated(OPERATIONS[self.operation](b, *x["args"], **{**self.config, **given}))
+            return evaluated(self.functions[self.operation](b, *x["args"], **{**self.config, **given}))
         except TypeError as error:
-            raise self.invalid(f"keras.ops.{self.operation} with {self.config}: {error}") from None
+            raise self.invalid(f"{self.shown_as}{self.operation} with {self.config}: {error}") from None
         except AttributeError as error:
             kinds = ", ".join(type(v).__name__ for v in flatten(x))
-            raise self.invalid(f"keras.ops.{self.operation} on {kinds}: {error}") from None
+            raise self.invalid(f"{self.shown_as}{self.operation} on {kinds}: {error}") from None
 
     def children(self) -> Any:
         return iter(())
 
 
-__all__ = ["FAMILIES", "OPERATIONS", "REFUSED", "Layer", "Operation"]
+class TensorFlowOperation(Operation):
+    """A function of TensorFlow's that keras.ops has not: a row of TENSORFLOW."""
+
+    functions: ClassVar[Mapping[str, Function]] = TENSORFLOW
+    shown_as: ClassVar[str] = ""
+
+
+__all__ = ["FAMILIES", "OPERATIONS", "REFUSED", "TENSORFLOW", "Layer", "Operation", "TensorFlowOperation"]

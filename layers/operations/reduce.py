@@ -170,8 +170,7 @@ def _lowered_zero(b: Builder, x: Var) -> Var:
     if not x.tensor.dtype.is_float:
         return as_dtype(b, x, "uint8") if kind_of(x) == "bool" else x
     t = Term(b, as_dtype(b, x, result_type(kind_of(x), "float32")))
-    bits = {"float32": ("i32", -(2**31)), "float64": ("i64", -(2**63))}[t.dtype]
-    negative = t.bit_cast(to=bits[0]).equal(bits[1])
+    negative = where(t.equal(0.0), 1.0 / t, 0.0) < 0
     return where(negative, -float(np.finfo(t.dtype).tiny), t).var  # type: ignore[no-any-return]
 
 

@@ -15,6 +15,8 @@ from tenun.benchmarks.measure import Effort, Timing, UnfitError, measure, timed
 from tenun.benchmarks.models import CASES, FAMILIES, QUICK, TRAINED, Case, Images, Tokens, mlp
 from tenun.benchmarks.peers import PEERS
 from tenun.benchmarks.records import Record, Results
+from tenun.benchmarks.suite import ENGINES, NodeCase, failing
+from tenun.benchmarks.suite import measure as measure_suite
 from tenun.benchmarks.tables import text
 from tenun.benchmarks.targets import Target, outcomes
 
@@ -23,6 +25,21 @@ X = np.linspace(0, 1, 8, dtype=np.float32)
 
 def fails(x: Any) -> Any:
     raise ValueError("cannot do this\nnor that")
+
+
+# ---- the node suite
+
+
+def test_engines_of_the_node_suite_run_a_case_and_failures_are_named() -> None:
+    from onnx import helper
+
+    given, result = (helper.make_tensor_value_info(name, 1, [8]) for name in "xy")
+    relu = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [given], [result])
+    case = NodeCase("relu", helper.make_model(relu, opset_imports=[helper.make_opsetid("", 20)]), [X - 0.5])
+    for run in ENGINES.values():
+        np.testing.assert_array_equal(run(case)[0], np.maximum(X - 0.5, 0))
+    assert failing(case) is None and (failing(NodeCase("relu", case.model, [])) or "").startswith("tenun: ")
+    assert [(t.rounds, t.low > 0) for t in measure_suite([case], 2).values()] == [(2, True)] * 2
 
 
 # ---- measuring

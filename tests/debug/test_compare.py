@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from . import faults
 import numpy as np
 import pytest
 
@@ -15,6 +14,8 @@ from tenun.debug.compare import Comparison, Subject, compare, difference
 from tenun.debug.diff import Change
 from tenun.debug.measure import measure
 from tenun.ir.samples import random_inputs
+
+from . import faults
 
 FORMATS = ("keras", "onnx")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from . import faults
 import numpy as np
 import pytest
 
 import tenun
 from tenun.ir import Node
+
+from . import faults
 
 X = {"image": np.random.default_rng(0).standard_normal((3, 10, 12, 3)).astype(np.float32)}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import faults
 import numpy as np
 import pytest
 
@@ -13,6 +12,8 @@ import tenun
 from tenun.backends.numpy.evaluate import evaluate
 from tenun.ir import Builder, Graph
 from tenun.passes.manager import PASSES, Context, PassInfo, PassManager, optimize
+
+from . import faults
 
 
 def wrong_option(graph: Graph, context: Context) -> int:

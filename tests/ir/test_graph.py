@@ -114,6 +114,17 @@ def test_rebuild_binds_symbols_and_checks_inputs() -> None:
             bind_symbols(graph, {"x": wrong})
 
 
+def test_copies_infer_again_where_something_is_known_of_the_inputs_only() -> None:
+    b = Builder(Graph("g"))
+    x, n = b.input("x", Tensor(f32, (1, 3))), b.input("n", Tensor(i64, (2,)))
+    b.outputs(b.expand(x, shape=n), b.relu(x))
+    expand, relu = b.graph.copy().nodes
+    assert expand.inferred_from == (x.type, n.type) and relu.output.type is b.graph.outputs[1].type
+    known = rebuild(b.graph, {"n": Tensor(i64, (2,), (4, 3))})  # an equal type, of which more is known
+    assert [str(v.type) for v in known.outputs] == ["f32[4, 3]", "f32[1, 3]"]
+    verify(known)
+
+
 def test_python_numbers_take_the_dtype_beside_them() -> None:
     b = Builder(Graph("g"))
     x = b.input("x", Tensor(f64, (3,)))

@@ -102,7 +102,7 @@ def theirs(keras: Any, name: str, **config: Any) -> Any:
 FUNCTIONAL = {name: cases for name, cases in IMAGES.items() if name not in NO_MODEL}
 
 
-@pytest.mark.parametrize(("name", "case"), rows(FUNCTIONAL))
+@pytest.mark.parametrize(("name", "case"), rows(FUNCTIONAL, quick=2))
 def test_inference(keras: Any, tmp_path: Path, name: str, case: Any) -> None:
     config, shape = case
     kinds = (".keras", "live") if case is IMAGES[name][0] else (".keras",)

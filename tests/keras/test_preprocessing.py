@@ -171,6 +171,17 @@ def rewrite(model: Any, path: Path) -> None:
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_against_keras(keras: Any, tmp_path: Path, name: str) -> None:
+    """From its file; the first configurations of each."""
+    x, cls, configs = GROUPS[name]
+    model = model_of(keras, x, cls, configs[:6])
+    graph = tenun.load(saved(model, tmp_path))
+    verify(graph)
+    same(tenun.compile(graph)(x), model(fed(keras, x)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GROUPS)
+def test_all_files_and_configurations(keras: Any, tmp_path: Path, name: str) -> None:
     x, cls, configs = GROUPS[name]
     model = model_of(keras, x, cls, configs)
     want = model(fed(keras, x))
@@ -191,9 +202,9 @@ NOT_EMPTY = ("lines", "a text", "flat prose", "few flat", "a value")
 
 
 @pytest.mark.parametrize("name", [n for n in GROUPS if n not in NOT_EMPTY])
-def test_empty_batch(keras: Any, tmp_path: Path, name: str) -> None:
+def test_empty_batch(keras: Any, name: str) -> None:
     x, cls, configs = GROUPS[name]
-    model = model_of(keras, x, cls, configs)
+    model = model_of(keras, x, cls, configs[:6])
     same(tenun.compile(model)(x[:0]), model(fed(keras, x[:0])))
 
 
@@ -228,7 +239,10 @@ def probe(name: str, config: Config) -> np.ndarray[Any, Any]:
     return {"StringLookup": TABLE, "IntegerLookup": COUNTS}.get(name, texts(*[[line] for line in LINES]))
 
 
-@pytest.mark.parametrize(("name", "config", "data"), ADAPTED)
+@pytest.mark.parametrize(
+    ("name", "config", "data"),
+    [pytest.param(*case, marks=[pytest.mark.slow] * (i % 4 > 0)) for i, case in enumerate(ADAPTED)],
+)
 def test_adapt(keras: Any, tmp_path: Path, name: str, config: Config, data: Any) -> None:
     """The same vocabulary as Keras', from its file, alive, and learnt here; and back into files of Keras'."""
     x = probe(name, config)
@@ -281,6 +295,23 @@ def test_adapt_discretization(keras: Any, size: int, epsilon: float) -> None:
         theirs.adapt(given())
         ours.adapt(given())
         assert ours.bin_boundaries == theirs.bin_boundaries
+
+
+@pytest.mark.parametrize("axis", [-1, None, (1, 2), 2])
+@pytest.mark.parametrize("parts", [None, 1, 3])
+def test_adapt_normalization(keras: Any, tmp_path: Path, axis: Any, parts: int | None) -> None:
+    """Of an array and of batches; into a file, which Keras reads."""
+    x = np.random.default_rng(0).normal(3, 2, size=(10, 4, 3)).astype("float32")
+    theirs, ours = (o.Normalization(axis=axis) for o in (keras.layers, tenun.layers))
+    for layer in (theirs, ours):
+        layer.adapt(x if parts is None else iter(np.array_split(x, parts)))
+    want = np.asarray(theirs(x))
+    start = tenun.Input((4, 3))
+    built = tenun.Model(start, ours(start))
+    np.testing.assert_allclose(built.predict(x), want, 1e-5, 1e-5)
+    built.save(tmp_path / "written.keras")
+    again = keras.models.load_model(tmp_path / "written.keras")
+    np.testing.assert_allclose(np.asarray(again(x)), want, 1e-5, 1e-5)
 
 
 def test_set_vocabulary(keras: Any, tmp_path: Path) -> None:
@@ -482,6 +513,23 @@ def test_feature_space_of_own_layers(keras: Any, tmp_path: Path) -> None:
         np.testing.assert_allclose(got[name], np.asarray(value), rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(100,), (100, 1)])
+def test_adapt_feature_space(keras: Any, shape: tuple[int, ...]) -> None:
+    """Learnt here: in Keras' batches, whose statistics and quantiles are merged."""
+    rng = np.random.default_rng(1)
+    data = {"a": rng.normal(5, 3, shape).astype("float32"), "b": rng.normal(size=shape).astype("float32")}
+    theirs, ours = (
+        make({"a": "float_normalized", "b": make.float_discretized(num_bins=7)}, output_mode="concat")
+        for make in (keras.utils.FeatureSpace, tenun.layers.FeatureSpace)
+    )
+    theirs.adapt(data)
+    ours.adapt(data)
+    model = tenun.Model(ours.get_inputs(), ours.get_encoded_features())
+    columns = {name: column.reshape(-1, 1) for name, column in data.items()}
+    want = np.asarray(theirs({k: fed(keras, v) for k, v in columns.items()}))
+    np.testing.assert_allclose(tenun.compile(model)(columns), want, 1e-5, 1e-5)
+
+
 # ---- inputs, refusals, arguments ---------------------------------------------------------------------------------
 
 
@@ -518,6 +566,8 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: L.IntegerLookup(salt=3), "oov_method"), (lambda: L.IntegerLookup(oov_method="x"), "oov_method"),
     (lambda: L.IntegerLookup(vocabulary_dtype="int32"), "vocabulary_dtype"),
     (lambda: L.StringLookup(vocabulary=["a"]).adapt(["b"]), "nothing to adapt"),
+    (lambda: L.Normalization(mean=1.0, variance=2.0).adapt([np.ones((2, 3))]), "nothing to adapt"),
+    (lambda: L.Normalization().adapt([]), "no data"),
     (lambda: L.StringLookup().set_vocabulary("/nowhere/at/all"), "cannot be read"),
     (lambda: L.TextVectorization(ragged=True), "ragged=True"),
     (lambda: L.TextVectorization(standardize="upper"), "standardize='upper'"),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tenun
-from tenun.errors import LoadError, UnsupportedError
+from tenun.errors import LoadError, RunError, UnsupportedError
 
 from .eras import Parts
 from .oracle import randomise, same
@@ -234,3 +234,53 @@ def test_missing_shard_and_no_list(files: dict[str, Any], tmp_path: Path) -> Non
     (tmp_path / "w.weights.json").write_text("{}")
     with pytest.raises(LoadError, match="weight_map"):
         own().load_weights(tmp_path / "w.weights.json")
+
+
+# ---- writing ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "shard"), [("w.weights.h5", None), ("w.weights.json", 4e-7), ("w.h5", None)])
+def test_keras_reads_what_we_write(keras: Any, model: Any, name: str, shard: float | None, tmp_path: Path) -> None:
+    """Keras 3 reads all three kinds into its own model, and so do we."""
+    made = tenun.load_model(model, compile=False)
+    made.save_weights(tmp_path / name, max_shard_size=shard)
+    assert len(list(tmp_path.iterdir())) == 1 if shard is None else len(list(tmp_path.iterdir())) > 2
+    theirs, ours = keras.models.clone_model(model), tenun.load_model(keras.models.clone_model(model), compile=False)
+    for each in (theirs, ours):
+        each.load_weights(tmp_path / name)
+        same(keras, each.predict(X, verbose=0), model(X))
+    with pytest.raises(RunError, match="the file exists"):
+        made.save_weights(tmp_path / name, overwrite=False, max_shard_size=shard)
+
+
+def test_keras_2_reads_what_we_write(tmp_path: Path) -> None:
+    """A legacy file goes back into the tf_keras model whose architecture was read."""
+    K = pytest.importorskip("tf_keras")
+    x = K.Input((5, 3))
+    theirs = K.Model(x, K.layers.Dense(2)(K.layers.Bidirectional(K.layers.LSTM(2))(K.layers.BatchNormalization()(x))))
+    theirs.set_weights([np.random.default_rng(i).uniform(0.1, 0.5, w.shape) for i, w in enumerate(theirs.weights)])
+    want = theirs(X).numpy()
+    tenun.load_model(theirs, compile=False).save_weights(tmp_path / "w.h5")
+    theirs.set_weights([np.zeros(w.shape) for w in theirs.weights])
+    theirs.load_weights(tmp_path / "w.h5")
+    np.testing.assert_allclose(theirs(X).numpy(), want, 1e-6)
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    made = own()
+    with pytest.raises(UnsupportedError, match=r"end in \.weights\.h5"):
+        made.save_weights(tmp_path / "w.npz")
+    with pytest.raises(UnsupportedError, match=r"end in \.weights\.json"):
+        made.save_weights(tmp_path / "w.h5", max_shard_size=1)
+    with pytest.raises(UnsupportedError, match="bytes, a shard 1"):
+        made.save_weights(tmp_path / "w.weights.json", max_shard_size=1e-9)
+    assert not list(tmp_path.iterdir())
+
+
+def test_whole_models_in_h5(keras: Any, model: Any, tmp_path: Path) -> None:
+    made = tenun.load_model(model, compile=False)
+    made.compile("adam", "mse")
+    made.save(tmp_path / "m.h5")
+    again = keras.models.load_model(tmp_path / "m.h5")
+    same(keras, again.predict(X, verbose=0), model(X))
+    assert type(again.optimizer).__name__ == "Adam"

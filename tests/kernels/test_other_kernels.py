@@ -59,6 +59,13 @@ def test_find_and_maps():
     assert run("find", np.int64([[5]]), np.int64([])).tolist() == [[0]]
     with pytest.raises(RunError, match="'q' is none of the 1 keys"):
         run("find", np.array(["a", "q"], object), np.array(["a"], object), strict=True)
+    texts, words = np.array(["a", "q"], object), np.array(["b", "q"], object)
+    for writeable in (False, True, False):  # a table of constant keys is kept, of others made again
+        words.flags.writeable = writeable
+        assert run("find", texts, words).tolist() == [2, 1]
+    words.flags.writeable = True
+    del words  # and what is kept goes with them
+    assert run("find", texts, np.array(["q", "a"], object)).tolist() == [1, 0]
     keys, values = run_all("map_items", {"b": np.float32(2), "a": np.float32(1)})
     assert keys.tolist() == ["a", "b"] and values.tolist() == [1, 2]
     assert run("zip_map", np.float32([[1, 2], [3, 4]]), numbers=(7, 8)) == [{7: 1, 8: 2}, {7: 3, 8: 4}]

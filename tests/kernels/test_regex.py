@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tenun.backends.numpy.kernels.regex import Pattern
+from tenun.backends.numpy.kernels.regex import Pattern, finder
+from tenun.layers.text import PUNCTUATION, SPLITS
 
 TEXTS = [
     "",
@@ -88,3 +89,60 @@ def test_hostile_patterns(pattern: str) -> None:
 def test_refused(pattern: str) -> None:
     with pytest.raises((ValueError, OverflowError)):
         Pattern(pattern)
+
+
+# ---- matches in a text
+
+
+def found_by_python(pattern: str, text: str, flags: int = re.ASCII) -> list[str]:
+    """What `re` finds, without the empty matches at the end of others, which RE2 leaves out."""
+    spans = [m.span() for m in re.finditer(pattern, text, flags)]
+    kept = [(a, b) for i, (a, b) in enumerate(spans) if a < b or not i or spans[i - 1][1] != a]
+    return [text[a:b] for a, b in kept]
+
+
+lazy = st.sampled_from(["*?", "+?", "??", "{1,2}?", "*", "+", "?", "{0,2}"])
+ordered = st.recursive(
+    st.sampled_from(["a", "b", ".", "[ab]", "[^b]", "^", "$", r"\b"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map("".join), st.tuples(inner, inner).map("(?:{0[0]}|{0[1]})".format),
+        st.tuples(inner, lazy).map("(?:{0[0]}){0[1]}".format),
+    ), max_leaves=6,
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(ordered, st.text("abc_", max_size=8))
+def test_the_first_match_is_the_preferred_one(pattern: str, text: str) -> None:
+    expected = re.search(pattern, text, re.ASCII)
+    assert Pattern(pattern)._search(text, 0) == (expected and expected.span())
+
+
+@pytest.mark.parametrize("pattern", [
+    PUNCTUATION, *SPLITS.values(), "[^b]+", ".", "a*", "a|ab", "ab|a", "a+?", "(?m)^.", "(?m)a$", r"\w+", "(?i)A+",
+])  # fmt: skip
+def test_all_matches(pattern: str) -> None:
+    for text in [*TEXTS, "a, (b)! a\nab\nba", "aab baaa"]:
+        expected = found_by_python(pattern, text)
+        assert finder(pattern).findall(text) == Pattern(pattern).findall(text) == expected, text
+        assert finder(pattern).sub(r"\1", text) == Pattern(pattern).sub(r"\1", text), text
+        if "" not in re.findall(pattern, text, re.ASCII):
+            assert finder(pattern).sub("-", text) == re.sub(pattern, "-", text, flags=re.ASCII), text
+
+
+def test_what_layers_look_for_takes_no_automaton() -> None:
+    assert not any(isinstance(finder(p), Pattern) for p in (PUNCTUATION, *SPLITS.values()))
+    assert all(isinstance(finder(p), Pattern) for p in (r"[\w]", "(a+)+b", r"\d", "[a]*", "[[:alpha:]]"))
+
+
+def test_ungreedy_flag_turns_preferences_around() -> None:
+    assert finder("(?U)a+").findall("aaa") == ["a", "a", "a"]
+    assert finder("(?U)a+?").findall("aaa") == ["aaa"]
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+b", "(a|a)*b", "(a*)*b", "(.*)(.*)(.*)b"])
+def test_hostile_patterns_are_found_in_time(pattern: str) -> None:
+    start = time.process_time()
+    assert finder(pattern).findall("a" * 300) == []
+    assert finder(pattern).sub("", "a" * 300) == "a" * 300
+    assert time.process_time() - start < 5

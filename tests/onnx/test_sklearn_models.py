@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 import tenun
 import tenun.errors
+from tenun.backends.base import backend
+from tenun.frontends.onnx.writer import proto_of_graph
 
 pytest.importorskip("skl2onnx")
 pytest.importorskip("sklearn")
@@ -190,6 +193,34 @@ def test_transformers(name: str) -> None:
     got = got[-1] if isinstance(got, list) else got
     expected = model.transform(x)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("opset", [17, 21])  # trees have another operator from opset 21 on
+@pytest.mark.parametrize("name", [*CLASSIFIERS, *REGRESSORS])
+def test_written_again(name: str, opset: int) -> None:
+    """What is read and written again, ONNX Runtime runs to the same."""
+    if name in CLASSIFIERS:
+        x, y = make_classification(80, 5, n_informative=4, n_redundant=1, n_classes=3, random_state=1)
+        model = CLASSIFIERS[name]
+    else:
+        x, y = make_regression(80, 4, noise=1.0, random_state=2)
+        model, y = REGRESSORS[name], np.abs(y) / 50
+    x = x.astype(np.float32)
+    options = {"zipmap": False} if hasattr(model, "predict_proba") else {}
+    graph = tenun.load(exported(model.fit(x, y), x, **options))
+    proto = proto_of_graph(graph, opset=opset, evaluate=backend("numpy").evaluate)
+    onnx.checker.check_model(proto, full_check=True)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    given = {graph.inputs[0].name: x}
+    for a, b in zip(session.run(None, given), tenun.compile(graph).run(given).values(), strict=True):
+        np.testing.assert_allclose(_rows(a), _rows(b), rtol=1e-4, atol=2e-5)
+
+
+def _rows(result: Any) -> Any:
+    """A list of maps as rows in the order of the keys."""
+    return np.array([[m[k] for k in sorted(m)] for m in result]) if isinstance(result, list) else result
 
 
 def test_outliers() -> None:

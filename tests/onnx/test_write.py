@@ -25,6 +25,8 @@ from tenun.ir.dims import symbol
 from tenun.ir.op import OPS, lookup
 from tenun.ir.ops.control import control_node, trace
 
+from .sweep import replay
+
 onnxruntime.set_default_logger_severity(4)
 NEWEST = onnx.defs.onnx_opset_version()
 F32, I64, BOOL = dtype("f32"), dtype("i64"), dtype("bool")
@@ -251,6 +253,57 @@ def test_control_flow() -> None:
     for flag_value in (True, False):
         proto = same(graph, {"x": rand(3, 4), "flag": np.array(flag_value)})
     assert counts(proto)["If"] == 1 and counts(proto)["Loop"] == 1
+
+
+# ---- what is written out in other operators ----------------------------------------------------------------------
+
+
+def text(*words: str) -> Any:
+    return np.array(words, object)
+
+
+PAIRS = np.random.default_rng(3).uniform(0.1, 0.9, (5, 4, 4))
+FOREST: dict[str, Any] = {  # a tree of two branches, and one that is a leaf
+    "roots": np.int64([0, 4]), "features": np.int64([1, 0]), "thresholds": np.float32([0.1, -0.3]),
+    "modes": np.uint8([0, 3]), "missing": np.array([False, True]), "children": np.int64([[1, 2], [3, 2]]),
+    "weights": np.float32([[1, 2], [3, -4], [0.5, 6]]),
+}  # fmt: skip
+WRITTEN_OUT: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("cumprod", (rand(2, 5, 3),), {"axis": -2, "exclusive": True, "reverse": True}),
+    ("scatter_rows", (rand(3, 2, 4, 5), np.int32([[0, -1, 2, 1], [2, 3, 0, 0]])), {"size": 6, "axis": 1}),
+    ("find", (text("a", "b", "q"), text("b", "a", "b")), {}),
+    ("find", (np.float32([1, np.nan, 5]), np.float32([5, np.nan])), {}),
+    ("find", (np.int32([[7, 1]]), np.int32([7, 1, 1])), {"strict": True}),
+    ("zip_map", (rand(2, 3),), {"words": ("a", "b", "c")}),
+    *(("tree_ensemble", (rand(7, 2), *FOREST.values()), {"aggregate": a}) for a in ("sum", "average", "min", "max")),
+    ("couple_probabilities", (PAIRS / (PAIRS + PAIRS.swapaxes(1, 2)),), {}),
+    ("string_ngrams", (text("a", "b", "c", "d").reshape(2, 2), np.int64([2, 1])), {"widths": (2, 1, 5)}),
+    ("resize", (rand(2, 7, 6, 3),), {"sizes": (4, 9), "axes": (1, 2), "mode": "cubic", "fraction_steps": 1024}),
+    ("resize", (rand(2, 7, 6, 3),), {"sizes": (4, 9), "axes": (0, 3), "mode": "lanczos3", "antialias": True}),
+    ("resize", (rand(7, 6),), {"sizes": (4, 9), "axes": (0, 1), "mode": "area"}),
+    ("bit_cast", (np.int64([-1, 5]),), {"to": dtype("u64")}),
+]
+
+
+@pytest.mark.parametrize("case", range(len(WRITTEN_OUT)))
+def test_written_out(case: int) -> None:
+    """At several opsets, read back and by ONNX Runtime; all but the first operand are constants."""
+    name, operands, attrs = WRITTEN_OUT[case]
+    assert replay(name, operands, attrs, True) == "equal in ONNX Runtime"
+
+
+def test_complex_numbers_are_refused() -> None:
+    b = Builder(Graph("test"))
+    x = b.input("x", Tensor(dtype("c64"), (3,)))
+    with pytest.raises(UnsupportedError, match="Mul of ONNX takes no complex numbers"):
+        written(b.outputs(b.mul(x, x), names=["y"]))
+
+
+def test_half_precision_that_an_opset_lacks() -> None:
+    """Elu takes bfloat16 from opset 22 on; before, it is computed in float32."""
+    b = Builder(Graph("test"))
+    graph = b.outputs(b.elu(b.input("x", Tensor(dtype("bf16"), (3,)))), names=["y"])
+    assert counts(written(graph, 17)) == {"Cast": 2, "Elu": 1} and counts(written(graph, 22)) == {"Elu": 1}
 
 
 # ---- files ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import pytest
 from tenun.backends.numpy.evaluate import evaluate
 from tenun.errors import GraphError
 from tenun.executable import Executable, random_inputs
-from tenun.ir import Graph, parse, verify
+from tenun.ir import Builder, Graph, Tensor, parse, verify
+from tenun.ir.types import f32, i64
 from tenun.passes import load_all
 from tenun.passes.manager import PASSES, PIPELINES, Context, PassManager, optimize
 
@@ -235,6 +236,19 @@ def test_if_with_a_constant_condition_is_inlined() -> None:
     graph = graph_of(body, "f32[N, 6]")
     assert lines(optimized(graph, "fold", "dce")) == ["exp(%s)"]
     same_outputs(graph, ("fold", "dce"))
+
+
+def test_what_a_rewrite_makes_known_reaches_all_that_follows() -> None:
+    """The value chosen is a constant, so the size of the result is known, and so says its text."""
+    b = Builder(Graph("g"))
+    x, n = b.input("x", Tensor(f32, (1, 3))), b.input("n", Tensor(i64, (1,)))
+    size = b.where(np.array([True]), np.array([4]), n)
+    b.outputs(b.relu(b.expand(x, shape=b.concat(size, np.array([3]), axis=0))))
+    assert not b.graph.outputs[0].tensor.is_static
+    after = optimized(b.graph, "simplify")
+    verify(after)
+    assert after.outputs[0].type == Tensor(f32, (4, 3))
+    assert parse(str(after), after.weights) == after
 
 
 def test_a_failing_pass_is_named() -> None:

@@ -13,6 +13,7 @@ from .backup import BackupAndRestore, packed, unpacked
 from .base import HOOKS, Callback, History, LambdaCallback
 from .callback_list import CallbackList
 from .checkpoint import ModelCheckpoint, OrbaxCheckpoint
+from .distributions import Distributions
 from .logs import CSVLogger, RemoteMonitor
 from .monitor import HIGHER, LOWER, MonitorCallback, greater, less
 from .plot import LossCurve, sparkline
@@ -30,6 +31,7 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "CallbackList",
+    "Distributions",
     "EarlyStopping",
     "History",
     "LambdaCallback",

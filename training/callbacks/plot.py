@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import io
 import math
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import UnsupportedError
-from ...files import write_atomically
+from ...debug.figures import check_path, new_figure, write_figure
 from .base import Array, Callback
 from .progress import is_notebook, is_terminal
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-PICTURES = (".svg", ".png", ".pdf")
 
 
 class LossCurve(Callback):
@@ -41,8 +36,8 @@ class LossCurve(Callback):
         self.log_scale = log_scale
         self.epochs: list[int] = []
         self.curves: dict[str, list[float]] = {}
-        if self.path is not None and not self.path.endswith(PICTURES):
-            raise UnsupportedError(f"LossCurve cannot write {self.path}", hint=f"end the path in {', '.join(PICTURES)}")
+        if self.path is not None:
+            check_path(self.path)
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.epochs, self.curves = [], {}
@@ -54,7 +49,7 @@ class LossCurve(Callback):
             curve += [math.nan] * (len(self.epochs) - 1 - len(curve))  # epochs without validation
             curve.append(float((logs or {}).get(name, math.nan)))
         if self.path is not None:
-            write_atomically(self.path, self._picture(Path(self.path).suffix[1:]))
+            write_figure(self.figure(), self.path)
         if is_notebook():
             display = importlib.import_module("IPython.display")
             display.clear_output(wait=True)
@@ -64,12 +59,9 @@ class LossCurve(Callback):
 
     def figure(self) -> Any:
         """The curves as a figure of matplotlib."""
-        try:
-            from matplotlib.figure import Figure
-            from matplotlib.ticker import MaxNLocator
-        except ImportError:
-            raise UnsupportedError("LossCurve draws with matplotlib", hint="pip install matplotlib") from None
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        figure = new_figure(6.4, 4.0)
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.subplots()
         for name, curve in self.curves.items():
             if np.isfinite(curve).any():
@@ -82,15 +74,6 @@ class LossCurve(Callback):
         if axes.lines:
             axes.legend()
         return figure
-
-    def _picture(self, form: str) -> bytes:
-        buffer = io.BytesIO()
-        figure, dates = self.figure(), {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-        from matplotlib import rc_context
-
-        with rc_context({"svg.hashsalt": "tenun"}):  # the same curves make the same file
-            figure.savefig(buffer, format=form, metadata=dates.get(form))
-        return buffer.getvalue()
 
     def _print(self) -> None:
         from rich.console import Console

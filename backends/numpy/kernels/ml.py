@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -23,8 +24,23 @@ def find(x: Array, keys: Array, *, strict: bool) -> Array:
     return places
 
 
-def _find_text(x: Array, keys: Array) -> Array:
+_TABLES: dict[int, tuple[ref[Array], dict[Any, int]]] = {}  # of constant keys, by their identity, while they live
+
+
+def _table(keys: Array) -> dict[Any, int]:
+    """The place of each key, of equal ones the first; made once for a constant."""
+    number = id(keys)
+    known = _TABLES.get(number)
+    if known is not None and known[0]() is keys:
+        return known[1]
     table = {key: place for place, key in reversed([*enumerate(keys.tolist())])}
+    if is_constant(keys):
+        _TABLES[number] = ref(keys, lambda _: _TABLES.pop(number, None)), table
+    return table
+
+
+def _find_text(x: Array, keys: Array) -> Array:
+    table = _table(keys)
     return np.array([table.get(v, len(keys)) for v in x.reshape(-1).tolist()], np.int64).reshape(x.shape)
 
 

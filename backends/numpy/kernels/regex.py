@@ -1,18 +1,20 @@
 """Regular expressions in time proportional to the text: a pattern becomes an automaton, run by sets of states.
 
 Backtracking, as in Python's `re`, takes exponential time for patterns such as (a+)+b, and a model file is data.  The
-syntax is RE2's, for whole matches: literals, escapes, classes (with POSIX and Unicode ones), groups, alternatives,
-repetition (greedy or not is all the same here), flags (?i) (?s), anchors and word boundaries.  What RE2 refuses (back
-references, looking around) is refused here.  Thompson 1968; Cox 2007, "Regular Expression Matching Can Be Simple And
-Fast".
+syntax is RE2's: literals, escapes, classes (with POSIX and Unicode ones), groups, alternatives, repetition (greedy or
+not), flags (?imsU), anchors and word boundaries.  What RE2 refuses (back references, looking around) is refused here.
+States are kept in the order in which a backtracking search would try them, so that matches are the same as RE2's and
+Perl's.  Thompson 1968; Pike 1987; Cox 2007, "Regular Expression Matching Can Be Simple And Fast", and 2009, "Regular
+Expression Matching: the Virtual Machine Approach".
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from typing import Protocol
 
 Test = Callable[[str], bool]
 State = list[tuple["Test | str | None", int]]  # ways out: a test of a character, an assertion's name, or nothing
@@ -49,7 +51,7 @@ class _Parser:
 
     def __init__(self, pattern: str) -> None:
         self.text, self.at, self.states = _QUOTED.sub(_escaped, pattern), 0, list[State]()
-        self.fold = self.dotall = False
+        self.flags = frozenset[str]()
 
     def fail(self, message: str) -> ValueError:
         return ValueError(f"{message} at position {self.at}")
@@ -85,11 +87,11 @@ class _Parser:
     def alternatives(self, depth: int = 0) -> tuple[int, int]:
         if depth > 100:
             raise self.fail("groups are nested too deep")
-        flags = self.fold, self.dotall
+        flags = self.flags
         parts = [self.sequence(depth)]
         while self.take("|"):
             parts.append(self.sequence(depth))
-        self.fold, self.dotall = flags
+        self.flags = flags
         if len(parts) == 1:
             return parts[0]
         start, end = self.state(), self.state()
@@ -112,11 +114,11 @@ class _Parser:
         times = self.times()
         if times is None:
             return part
-        self.take("?")  # greedy or not, whole matches are the same
+        greedy = self.take("?") is ("U" in self.flags)
         finish = self.at
         if self.times() is not None:
             raise self.fail("a repetition of a repetition")
-        return self.copies(part, times, begin, finish, depth)
+        return self.copies(part, times, greedy, begin, finish, depth)
 
     def times(self) -> tuple[int, int | None] | None:
         for word, counts in {"*": (0, None), "+": (1, None), "?": (0, 1)}.items():
@@ -135,9 +137,12 @@ class _Parser:
         return counts
 
     def copies(
-        self, part: tuple[int, int], times: tuple[int, int | None], begin: int, finish: int, depth: int
+        self, part: tuple[int, int], times: tuple[int, int | None], greedy: bool, begin: int, finish: int, depth: int
     ) -> tuple[int, int]:
-        """The part so many times: what it was read from is read again for each copy."""
+        """The part so many times: what it was read from is read again for each copy.
+
+        Where it may be there once more or not, the way that is preferred comes first.
+        """
         least, most = times
         start = end = self.state()
         last = self.state()
@@ -149,17 +154,17 @@ class _Parser:
                 fresh = self.atom(depth)
             a, b = fresh
             fresh = None
-            if i >= least:
-                self.join(end, last)
-            self.join(end, a)
-            if most is None and i == count - 1:
-                self.join(b, a)
+            self.choose(end, a, last if i >= least else None, greedy)
             end = b
-        self.join(end, last)
-        if most is None and least == 0:
-            self.join(start, last)
+        self.choose(end, a if most is None and count else None, last, greedy)
         self.at = finish
         return start, last
+
+    def choose(self, state: int, more: int | None, done: int | None, greedy: bool) -> None:
+        """Ways from a state, the preferred one first."""
+        for to in (more, done) if greedy else (done, more):
+            if to is not None:
+                self.join(state, to)
 
     def atom(self, depth: int) -> tuple[int, int]:
         c = self.next()
@@ -168,15 +173,15 @@ class _Parser:
         if c == "[":
             return self.edge(self.folded(self.char_class()))
         if c == ".":
-            return self.edge((lambda c: True) if self.dotall else (lambda c: c != "\n"))
+            return self.edge((lambda c: True) if "s" in self.flags else (lambda c: c != "\n"))
         if c in "^$":
-            return self.edge("begin" if c == "^" else "end")
+            return self.edge(("line " if "m" in self.flags else "") + ("begin" if c == "^" else "end"))
         if c in "*+?":
             raise self.fail(f"{c} has nothing to repeat")
         return self.escape() if c == "\\" else self.edge(self.literal(c))
 
     def group(self, depth: int) -> tuple[int, int]:
-        outside = self.fold, self.dotall
+        outside = self.flags
         if self.take("?"):
             if self.take("P<") or (self.take("<") and self.text[self.at : self.at + 1] not in ("=", "!")):
                 while self.next() != ">":
@@ -187,11 +192,11 @@ class _Parser:
                     if c not in "ismU-":
                         raise self.fail(f"(?{c} is not known")
                     on = on and c != "-"
-                    self.fold, self.dotall = (on if c == "i" else self.fold), (on if c == "s" else self.dotall)
+                    self.flags = self.flags | {c} if on else self.flags - {c}
                 if c == ")":
                     return self.edge(None)
         part = self.alternatives(depth + 1)
-        self.fold, self.dotall = outside
+        self.flags = outside
         if not self.take(")"):
             raise self.fail("a group does not end")
         return part
@@ -238,7 +243,7 @@ class _Parser:
         return self.folded(lambda c: c == char)
 
     def folded(self, test: Test) -> Test:
-        return (lambda c: test(c) or test(c.lower()) or test(c.upper())) if self.fold else test
+        return (lambda c: test(c) or test(c.lower()) or test(c.upper())) if "i" in self.flags else test
 
     def char_class(self) -> Test:
         inverse = self.take("^")
@@ -287,31 +292,112 @@ class Pattern:
             raise parser.fail("a ) too many")
         self.states = parser.states
 
-    def _closure(self, states: set[int], before: str, after: str) -> set[int]:
-        """All states reached without a character; `before` and `after` are those beside this place, or empty."""
+    def _closure(self, states: Mapping[int, int], before: str, after: str) -> dict[int, int]:
+        """All states reached without a character, those preferred first, and where their matches began.
+
+        `before` and `after` are the characters beside this place, or empty.
+        """
         word = _CLASSES["w"]
         edge = (bool(before) and word(before)) != (bool(after) and word(after))
         holds = {"begin": not before, "end": not after, "word": edge, "inside": not edge}
-        todo, found = list(states), set(states)
+        holds |= {"line begin": before in ("", "\n"), "line end": after in ("", "\n")}
+        todo, found = list(states.items())[::-1], dict[int, int]()
         while todo:
-            for label, to in self.states[todo.pop()]:
-                if to not in found and (label is None or (isinstance(label, str) and holds[label])):
-                    found.add(to)
-                    todo.append(to)
+            state, begin = todo.pop()
+            if state not in found:
+                found[state] = begin
+                for label, to in reversed(self.states[state]):
+                    if label is None or (isinstance(label, str) and holds[label]):
+                        todo.append((to, begin))
         return found
+
+    def _after(self, states: Mapping[int, int], char: str) -> dict[int, int]:
+        """The states that a character leads to."""
+        following: dict[int, int] = {}
+        for state, begin in states.items():
+            for label, to in self.states[state]:
+                if callable(label) and label(char):
+                    following.setdefault(to, begin)
+        return following
 
     def matches(self, text: str) -> bool:
         """Whether the whole text is one match."""
-        states = self._closure({self.start}, "", text[:1])
+        states = self._closure({self.start: 0}, "", text[:1])
         for i, char in enumerate(text):
-            states = {to for s in states for label, to in self.states[s] if callable(label) and label(char)}
+            states = self._after(states, char)
             if not states:
                 return False
             states = self._closure(states, char, text[i + 1 : i + 2])
         return self.accept in states
+
+    def _search(self, text: str, at: int) -> tuple[int, int] | None:
+        """The first match from a place on."""
+        states, best = dict[int, int](), None
+        for i in range(at, len(text) + 1):
+            if best is None:
+                states.setdefault(self.start, i)  # last: a match that begins earlier is preferred
+            elif not states:
+                break
+            reached = self._closure(states, text[i - 1 : i] if i else "", text[i : i + 1])
+            if self.accept in reached:
+                best = reached[self.accept], i
+                tried = list(reached)
+                reached = {s: reached[s] for s in tried[: tried.index(self.accept)]}  # what is preferred to this match
+            states = self._after(reached, text[i : i + 1]) if i < len(text) else {}
+        return best
+
+    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where the matches are; as in RE2, no empty one is at the end of another."""
+        at, last = 0, -1
+        while at <= len(text) and (found := self._search(text, at)) is not None:
+            if found == (last, last):
+                at = last + 1
+                continue
+            yield found
+            at = last = found[1]
+
+    def findall(self, text: str) -> list[str]:
+        """The matches in a text."""
+        return [text[begin:end] for begin, end in self._spans(text)]
+
+    def sub(self, by: str, text: str) -> str:
+        """The text with `by`, as it is, in the place of every match."""
+        pieces, at = [], 0
+        for begin, end in self._spans(text):
+            pieces += [text[at:begin], by]
+            at = end
+        return "".join([*pieces, text[at:]])
+
+
+class Finder(Protocol):
+    """What finds matches in texts."""
+
+    def findall(self, text: str) -> list[str]: ...
+    def sub(self, by: str, text: str) -> str: ...
+
+
+class _OneSet:
+    """A set of characters, once or repeated: for Python's `re` there is no other way to go back to, so it is quick."""
+
+    # without the classes that mean more in Python than in RE2
+    SYNTAX = re.compile(r"(\(\?s\))?(\.|\[\^?(\\[^\w\s]|\\[ntvfr]|[^\[\]\\])+\])\+?")
+
+    def __init__(self, pattern: str) -> None:
+        self.expression = re.compile(pattern)
+        self.findall: Callable[[str], list[str]] = self.expression.findall
+
+    def sub(self, by: str, text: str) -> str:
+        return self.expression.sub(by.replace("\\", "\\\\"), text)
 
 
 @lru_cache(maxsize=64)
 def compiled(pattern: str) -> Pattern:
     """The automaton of a pattern, kept."""
     return Pattern(pattern)
+
+
+@lru_cache(maxsize=64)
+def finder(pattern: str) -> Finder:
+    """What finds the matches of a pattern, kept.  ValueError where it is none."""
+    automaton = compiled(pattern)
+    return _OneSet(pattern) if _OneSet.SYNTAX.fullmatch(pattern) else automaton

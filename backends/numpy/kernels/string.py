@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from ....ir.words import ascii_lower as lower_letters
 from ....ir.words import ngrams
 from ..registry import Array, Scratch, Step, function, kernel
 from .hashes import hash_texts
-from .regex import compiled
+from .regex import compiled, finder
 
+_T = TypeVar("_T")
 _CASES: dict[str, Callable[[str], str]] = {"NONE": str, "LOWER": str.lower, "UPPER": str.upper}
 
 
@@ -50,19 +51,16 @@ def _filled(rows: Sequence[Sequence[str]], shape: tuple[int, ...]) -> tuple[Arra
     return out.reshape(*shape, out.shape[1]), counts.reshape(shape)
 
 
-def _compiled(pattern: str, op: str) -> re.Pattern[str]:
+def _of_pattern(make: Callable[[str], _T], pattern: str, op: str) -> _T:
     try:
-        return re.compile(pattern)
-    except re.error as error:
+        return make(pattern)
+    except (ValueError, OverflowError) as error:
         raise RunError(f"{pattern!r} is no regular expression: {error}", op=op) from None
 
 
 @function
 def regex_full_match(x: Array, *, pattern: str) -> Array:
-    try:
-        expression = compiled(pattern)
-    except (ValueError, OverflowError) as error:
-        raise RunError(f"{pattern!r} is no regular expression: {error}", op="regex_full_match") from None
+    expression = _of_pattern(compiled, pattern, "regex_full_match")
     return np.array([expression.matches(str(text)) for text in x.reshape(-1)], bool).reshape(x.shape)
 
 
@@ -80,13 +78,13 @@ def ascii_lower(x: Array) -> Array:
 
 @function
 def regex_replace(x: Array, *, pattern: str, text: str) -> Array:
-    return _each(partial(_compiled(pattern, "regex_replace").sub, lambda match: text), x)
+    return _each(partial(_of_pattern(finder, pattern, "regex_replace").sub, text), x)
 
 
 @function
 def regex_find(x: Array, *, pattern: str) -> tuple[Array, Array]:
-    expression = _compiled(pattern, "regex_find")
-    return _filled([[m.group() for m in expression.finditer(str(text))] for text in x.reshape(-1)], x.shape)
+    expression = _of_pattern(finder, pattern, "regex_find")
+    return _filled([expression.findall(str(text)) for text in x.reshape(-1)], x.shape)
 
 
 @function
@@ -95,6 +93,8 @@ def string_ngrams(x: Array, counts: Array | None, *, widths: tuple[int, ...], se
     flat = x.reshape(x.size // size if size else int(np.prod(x.shape[:-1])), size)
     ends = [size] * len(flat) if counts is None else counts.reshape(-1).tolist()
     rows = [ngrams(list(map(str, row[:end])), widths, separator) for row, end in zip(flat, ends)]
+    if not rows and counts is None:
+        return np.empty((*x.shape[:-1], sum(max(size - w + 1, 0) for w in widths)), object)
     out, _ = _filled(rows, x.shape[:-1])
     return out
 

@@ -178,6 +178,7 @@ def _per_axis(*each: Any) -> Callable[[int], tuple[Any, ...]]:
 
 _KERNELS = _per_axis(3, 1, 2, (2, 3, 1))
 _STRIDES = _per_axis(1, 2, (2, 1, 3))
+_ADAPTED = _per_axis(2, 1, 5, (3, 2, 1))
 _DILATIONS = _per_axis(1, 2, (1, 3, 2))
 
 
@@ -230,9 +231,13 @@ def _pooled_whole(rank: int) -> Row:
     return Row(_spatial(rank, 3), masks=rank == 1)
 
 
-def _adaptive(rank: int, empty: bool = True) -> Row:
-    sizes = _per_axis(2, 1, 5, (3, 2, 1))(rank)
-    return Row(_spatial(rank, 3)[:2], {"output_size": sizes}, empty=empty)
+def _adaptive(rank: int) -> Row:
+    return Row(_spatial(rank, 3)[:2], {"output_size": _ADAPTED(rank)})
+
+
+def _adaptive_max(rank: int) -> Row:
+    """Of no samples, and of fewer places than are asked for, TensorFlow's kernels divide by zero and end Python."""
+    return Row(shapes((9, 8, 7)[:rank] + (3,), (5, 6, 5)[:rank] + (3,)), {"output_size": _ADAPTED(rank)}, empty=False)
 
 
 POOL = {
@@ -241,7 +246,7 @@ POOL = {
     **_per_rank("GlobalMaxPooling%D", _pooled_whole),
     **_per_rank("GlobalAveragePooling%D", _pooled_whole),
     **_per_rank("AdaptiveAveragePooling%D", _adaptive),
-    **_per_rank("AdaptiveMaxPooling%D", lambda r: _adaptive(r, empty=False)),
+    **_per_rank("AdaptiveMaxPooling%D", _adaptive_max),
 }
 
 _PADS = {1: (1, 0, (2, 0)), 2: (1, (0, 2), ((1, 0), (0, 3))), 3: (1, (0, 2, 1), ((1, 0), (0, 1), (1, 1)))}
@@ -337,7 +342,12 @@ _ANY = shapes((5, 3), (1, 4))
 # SpatialDropout's config has the dtype of variables in place of its policy: Keras itself reads another layer
 _UNMIXED = tuple(p for p in POLICIES if not p.startswith("mixed_"))
 REGULARIZATION = {
-    "Dropout": Row(_ANY, {"noise_shape": (None, (None, 1, 3))}, masks=True),
+    "Dropout": Row(
+        _ANY,
+        {"noise_shape": (None, (None, 1, 3))},
+        never({"noise_shape": ((None, 1, 3),), "input": _ANY[1]}),
+        masks=True,
+    ),
     "AlphaDropout": Row(_ANY, masks=True),
     "GaussianDropout": Row(_ANY, masks=True),
     "GaussianNoise": Row(_ANY, masks=True),
@@ -382,12 +392,7 @@ def _in_rnn(cell: Sub) -> Sub:
     return sub("RNN", cell=cell, return_sequences=True, return_state=True)
 
 
-# Unrolling needs to know how many steps there are; unrolled backwards, Keras zeroes the mirror images of masked steps
-_unrolled = never(
-    {"unroll": True, "input": _SEQUENCE[2]},
-    {"unroll": True, "go_backwards": True, "zero_output_for_mask": True, "masked": True},
-)
-
+_unrolled = never({"unroll": True, "input": _SEQUENCE[2]})  # Keras has to know how many steps there are
 
 _CELLS = (
     sub("SimpleRNNCell", units=4), sub("LSTMCell", units=3), sub("GRUCell", units=4, reset_after=False),
@@ -418,8 +423,10 @@ RECURRENT = {
 
 
 def _same_form(config: Mapping[str, Any]) -> bool:
-    """Both directions return the same."""
+    """Both directions return the same; what is unrolled knows how many steps there are."""
     first, second = config.get("layer"), config.get("backward_layer")
+    if first is not None and first.config.get("unroll") and config.get("input") == _SEQUENCE[2]:
+        return False
     alike = ("return_sequences", "return_state")
     return first is None or second is None or all(first.config.get(k) == second.config.get(k) for k in alike)
 
@@ -432,6 +439,7 @@ WRAPPERS = {
                 sub("LSTM", units=4, return_sequences=True), sub("LSTM", units=3), sub("SimpleRNN", units=4),
                 sub("GRU", units=4, return_sequences=True, return_state=True), sub("GRU", units=2, reset_after=False),
                 sub("RNN", cell=sub("LSTMCell", units=3)), sub("LSTM", units=4, activation="relu", dropout=0.2),
+                sub("GRU", units=3, return_sequences=True, unroll=True), sub("SimpleRNN", units=2, unroll=True),
             ),
             "merge_mode": ("concat", "sum", "mul", "ave", None),
             "backward_layer": (
@@ -451,6 +459,7 @@ WRAPPERS = {
             "merge_mode": ("concat", "sum", "mul", "ave", None), "backward_layer": (None,),
         },
     ),
+    # the statistics of an unknown number of steps: tenun refuses to train them, by name
     "TimeDistributed": Row(
         shapes((4, 6, 3), (1, 5, 2), (None, 6, 3)),
         {
@@ -461,7 +470,7 @@ WRAPPERS = {
                 sub("Bidirectional", layer=sub("GRU", units=2, return_sequences=True)),
             ),
         },
-        masks=True,
+        never({"layer": sub("BatchNormalization"), "input": In((None, 6, 3))}), masks=True,
     ),
 }  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""Every class of keras.applications with random weights: read from .keras, equal to Keras, at its smallest size.
+"""Every class of keras.applications with random weights: read from .keras, equal to Keras, at its smallest size; and
+written as ONNX, where ONNX Runtime gives the same.
 
 TENUN_APPLICATIONS=full takes the default input sizes (and much more time and memory).
 """
@@ -18,6 +19,7 @@ import tenun
 
 keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
+onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.xdist_group("applications")  # one after the other: some are big
 
 from .checks import save  # noqa: E402
@@ -71,10 +73,24 @@ def check(name: str, folder: Path) -> None:
     assert np.ptp(want) > 1e-3 and np.isfinite(want).all()
     del model
     keras.backend.clear_session()
-    got = tenun.compile(folder / "model.keras", threads=1)(x)
-    gc.collect()
+    scale = float(np.abs(want).max())
+    graph = tenun.load(folder / "model.keras")
+    assert error(tenun.compile(graph, threads=1)(x), want, absolute=scale) <= TOLERANCE
+    tenun.save(graph, folder / "model.onnx")
+    del graph
     (folder / "model.keras").unlink()
-    assert error(got, want, absolute=float(np.abs(want).max())) <= TOLERANCE
+    gc.collect()
+    assert error(in_runtime(folder / "model.onnx", x), want, absolute=scale) <= TOLERANCE
+    (folder / "model.onnx").unlink()
+
+
+def in_runtime(path: Path, x: Any) -> Any:
+    """What ONNX Runtime makes of a file, which its checker passes."""
+    onnx.checker.check_model(str(path), full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
 
 
 @pytest.mark.slow
