@@ -30,8 +30,12 @@ LAYERS: dict[str, tuple[str, dict[str, Any], Any]] = {
     "dense of a sequence": ("Dense", {"units": 4, "use_bias": False}, (None, 3)),
     "wide": ("Dense", {"units": 3}, (1100,)),
     "einsum": ("EinsumDense", {"equation": "abc,cde->abde", "output_shape": (None, 3, 5), "bias_axes": "de"}, (4, 6)),
-    "einsum back": ("EinsumDense", {"equation": "abcd,cde->abe", "output_shape": (None, 7), "bias_axes": "e"}, (4, 3, 2)),
-    "einsum turned": ("EinsumDense", {"equation": "abc,cd->adb", "output_shape": (5, None), "activation": "relu"}, (4, 3)),
+    "einsum back": (
+        "EinsumDense", {"equation": "abcd,cde->abe", "output_shape": (None, 7), "bias_axes": "e"}, (4, 3, 2)
+    ),
+    "einsum turned": (
+        "EinsumDense", {"equation": "abc,cd->adb", "output_shape": (5, None), "activation": "relu"}, (4, 3)
+    ),
     "einsum with shared axis": ("EinsumDense", {"equation": "abc,bcd->abd", "output_shape": (4, 5)}, (4, 3)),
     "embedding": ("Embedding", {"input_dim": 7, "output_dim": 5}, ints(6)),
     "embedding with mask": ("Embedding", {"input_dim": 7, "output_dim": 4, "mask_zero": True}, ints(6)),

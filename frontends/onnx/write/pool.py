@@ -122,8 +122,8 @@ def _by_matrices(
     """Axis after axis, by the tables of the kernel."""
     old = [d if isinstance(d, int) else 1 for d in x.shape]
     new = list(old)
-    for axis, size in zip(axes, sizes):
-        new[axis] = size
+    for place, size in zip(axes, sizes):
+        new[place] = size
     wide = x.dtype if x.dtype in (f32, f64) else f32
     y = x if mode == "nearest" else w.cast(x, wide)
     outside: list[Item] = []

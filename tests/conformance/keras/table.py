@@ -178,7 +178,6 @@ def _per_axis(*each: Any) -> Callable[[int], tuple[Any, ...]]:
 
 _KERNELS = _per_axis(3, 1, 2, (2, 3, 1))
 _STRIDES = _per_axis(1, 2, (2, 1, 3))
-_ADAPTED = _per_axis(2, 1, 5, (3, 2, 1))
 _DILATIONS = _per_axis(1, 2, (1, 3, 2))
 
 
@@ -232,12 +231,16 @@ def _pooled_whole(rank: int) -> Row:
 
 
 def _adaptive(rank: int) -> Row:
-    return Row(_spatial(rank, 3)[:2], {"output_size": _ADAPTED(rank)})
+    return Row(_spatial(rank, 3)[:2], {"output_size": _per_axis(2, 1, 5, (3, 2, 1))(rank)})
 
 
 def _adaptive_max(rank: int) -> Row:
-    """Of no samples, and of fewer places than are asked for, TensorFlow's kernels divide by zero and end Python."""
-    return Row(shapes((9, 8, 7)[:rank] + (3,), (5, 6, 5)[:rank] + (3,)), {"output_size": _ADAPTED(rank)}, empty=False)
+    """Not of no samples, nor where Keras pools with a window (ceil(old / new) + 1) that is wider than the input.
+
+    TensorFlow's kernels divide by zero then, which ends Python.
+    """
+    sizes = _per_axis(2, 5, (3, 2, 4))(rank)
+    return Row(shapes((9, 8, 7)[:rank] + (3,), (5, 6, 5)[:rank] + (3,)), {"output_size": sizes}, empty=False)
 
 
 POOL = {
