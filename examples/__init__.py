@@ -1,0 +1,1 @@
+"""Scripts and experiments around tenun; not part of the wheel."""
