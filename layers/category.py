@@ -69,7 +69,7 @@ class CategoryEncoding(Layer):
     Call argument `count_weights`: what each of them adds, in mode count.
     """
 
-    num_tokens: int
+    num_tokens: int | None = None
     output_mode: str = "multi_hot"
     sparse: bool = False
     autocast: ClassVar[bool] = False
@@ -85,7 +85,8 @@ class CategoryEncoding(Layer):
             if self.output_mode != "count":
                 raise self.invalid(f"count_weights are for output_mode='count', not {self.output_mode!r}")
             count_weights = as_dtype(b, b.as_var(count_weights), self.compute_dtype)
-        return encode(b, x, self.output_mode, self.num_tokens, self.variable_dtype, weights=count_weights)
+        size = self.num_tokens or 0  # what `check` has seen to
+        return encode(b, x, self.output_mode, size, self.variable_dtype, weights=count_weights)
 
 
 @layer

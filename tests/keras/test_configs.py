@@ -35,6 +35,8 @@ def _normal(value: Any) -> Any:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_parameters_and_defaults_are_keras(keras: Any, name: str) -> None:
+    if not hasattr(keras.layers, name):
+        pytest.skip("a class that keras.layers does not export")
     fields = config_fields(LAYERS[name])
     for key, parameter in inspect.signature(getattr(keras.layers, name).__init__).parameters.items():
         if key == "self" or key in OTHERWISE:
@@ -87,10 +89,15 @@ def test_refused_by_name(keras: Any, tmp_path: Path, name: str) -> None:
 
 def test_unknown_layers_inside_of_others_are_named_by_path(keras: Any, tmp_path: Path) -> None:
     L = keras.layers
-    inner = keras.Sequential([keras.Input((4,)), L.Discretization([0.0], name="odd")], name="inner")
+
+    class Odd(L.Layer):  # type: ignore[misc, name-defined]
+        def call(self, x: Any) -> Any:
+            return x
+
+    inner = keras.Sequential([keras.Input((4,)), Odd(name="odd")], name="inner")
     x = keras.Input((6, 4))
     model = keras.Model(x, L.TimeDistributed(inner, name="td")(x))
-    with pytest.raises(UnsupportedError, match="td/inner/odd: unknown layer Discretization"):
+    with pytest.raises(UnsupportedError, match="td/inner/odd: unknown layer Odd"):
         load(saved(model, tmp_path))
 
 
