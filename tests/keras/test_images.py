@@ -322,7 +322,7 @@ def test_labels_and_masks(keras: Any, monkeypatch: Any, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name", ["RandomContrast", "RandomColorDegeneration", "RandomGaussianBlur", "RandomSharpness", "MixUp", "CutMix",
-             "RandomErasing", "RandomTranslation", "RandAugment"],
+             "RandomErasing", "RandomTranslation"],
 )  # fmt: skip
 def test_gradients(keras: Any, monkeypatch: Any, name: str) -> None:
     """What comes back to the images is what TensorFlow's tape finds."""
