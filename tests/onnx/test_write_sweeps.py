@@ -55,7 +55,7 @@ def test_calls_of_kernels(tmp_path: Path) -> None:
                 failed.append(f"{name} {attrs}: {type(error).__name__}: {str(error).strip()[:300]}")
     print(dict(verdicts))
     assert not failed, f"{len(failed)} calls\n" + "\n".join(failed[:40])
-    assert verdicts["equal in ONNX Runtime"] > 3000
+    assert verdicts["equal in ONNX Runtime"] > 3000 and verdicts["refused"] < 60
 
 
 def rewritten(model: Any, opset: int) -> Any:

@@ -26,6 +26,11 @@ def quantize(
     if block_size:
         w.need(21, "a scale for each block")
     w.need(SINCE.get(to.name, 13), f"a result of {to}")
+    for operand in (x, scale):
+        if operand.dtype.bits > 32:
+            raise w.refuse(f"it does not quantise {operand.dtype}", "cast to f32 before")
+        if operand.dtype.bits < 32:
+            w.need(19, f"an operand of {operand.dtype}")
     if precision is not None:
         w.need(23, "a precision of its own")
     attrs: dict[str, int | None] = {"block_size": block_size or None, "saturate": None if saturate else 0}

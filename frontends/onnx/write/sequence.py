@@ -17,7 +17,7 @@ export_all({
     "sequence_erase": lambda w, sequence, position=None: w.SequenceErase(sequence, position),
     "sequence_length": lambda w, sequence: w.SequenceLength(sequence, result=i64),
     "optional_has": lambda w, x: w.OptionalHasElement(x, result=boolean),
-    "optional_get": lambda w, x: w.OptionalGetElement(x),
+    "optional_get": lambda w, x: w.OptionalGetElement(x) if isinstance(x.type, Optional) else x,
 })  # fmt: skip
 
 

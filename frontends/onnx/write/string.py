@@ -53,14 +53,6 @@ def tf_idf(
 
 
 @export()
-def ascii_lower(w: Emitter, x: Item) -> Item:
-    """ONNX changes the case of rows, and of all letters."""
-    flat = w.Reshape(x, w.ints([-1]))
-    lower = w.StringNormalizer(flat, case_change_action="LOWER", is_case_sensitive=1)
-    return w.Reshape(lower, w.shape_of(x, x.tensor), result=string)  # type: ignore[no-any-return]
-
-
-@export()
 def string_ngrams(w: Emitter, x: Item, counts: Item | None = None, *, widths: Sequence[int], separator: str) -> Item:
     """For each width the words from every place on, where there are enough; those are brought to the front."""
     w.need(20, "StringConcat")
@@ -106,3 +98,4 @@ refuse(
 refuse(
     "no operator of ONNX gives the bytes of a string or the digits of a number; hash before the model", "string_hash"
 )
+refuse("ONNX lowers all letters there are, not A to Z alone", "ascii_lower")
