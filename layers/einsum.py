@@ -84,15 +84,15 @@ class Product(Adapted):
 
     def letters(self, rank: int) -> Letters:
         """The axes of the product for an input of a rank."""
-        raise NotImplementedError
+        raise self.invalid("the class defines no letters()")
 
     def times(self, b: Builder, x: Var, kernel: Var) -> Var:
         """The product of an input with a kernel in floats."""
-        raise NotImplementedError
+        raise self.invalid("the class defines no times()")
 
     def matrix(self, x: Tensor) -> Matrix:
         """The kernel for an input of a type."""
-        raise NotImplementedError
+        raise self.invalid("the class defines no matrix()")
 
     def scaled_back(self, b: Builder, x: Var, scale: Var) -> Var:
         """Scales of the input, of size 1 along what is summed, laid out as the result."""

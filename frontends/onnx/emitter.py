@@ -94,17 +94,12 @@ class Scope:
     outputs: list[Item] = field(default_factory=list)
     nodes: list[Written] = field(default_factory=list)
     present: set[Item] = field(default_factory=set)
-    sizes: dict[str, Item] = field(default_factory=dict)
     symbols: dict[str, tuple[Item, int]] = field(default_factory=dict)  # where the size of a named dimension stands
     memo: dict[Any, Any] = field(default_factory=dict)  # what rows wrote that others may need again
 
     def sees(self, item: Item) -> bool:
         """Whether the item is written here or further out."""
         return item in self.present or (self.outer is not None and self.outer.sees(item))
-
-    def size(self, name: str) -> Item | None:
-        """The item that holds a dimension, if there is one here or further out."""
-        return self.sizes.get(name) or (self.outer.size(name) if self.outer is not None else None)
 
     def place(self, name: str) -> tuple[Item, int] | None:
         """An item and its axis that has a named dimension, here or further out."""
@@ -281,11 +276,7 @@ class Emitter:
         """A dimension as an i64 vector of one element, computed in the file where it is no number."""
         if isinstance(d, int):
             return self.ints([d])
-        name = str(d)
-        found = self.scope.size(name)
-        if found is None:
-            found = self.scope.sizes[name] = self._size(d)
-        return found
+        return self.once(("size", str(d)), lambda: self._size(d))  # type: ignore[no-any-return]
 
     def _size(self, d: Expr) -> Item:
         name = dims.as_symbol(d)
@@ -339,12 +330,6 @@ class Emitter:
     def scalar(self, x: Item) -> Item:
         """A tensor of one element as one of rank 0."""
         return x if x.tensor.shape == () else self.Reshape(x, self.constant(np.array([], np.int64), "scalar"))
-
-    def shape_of(self, x: Item, kind: Tensor) -> Item:
-        """A shape as an i64 vector: numbers where all are known, else read from x, which has that shape."""
-        if kind.is_static:
-            return self.ints(kind.static)
-        return self.Shape(x, result=i64)  # type: ignore[no-any-return]
 
     # ---- what rows share
 
