@@ -15,7 +15,8 @@ from . import data
 from .callbacks import CallbackList, History
 from .compiled import METRICS
 from .data import Batch, Batches
-from .model import Model, Runner
+from .model import Model
+from .runner import Runner
 from .step import LOSS
 
 Array = np.ndarray[Any, Any]

@@ -1,7 +1,7 @@
 """`keras.ops` functions among the layers of a functional model.
 
 Keras 3 writes them for whatever is computed with tensors between layers, and for masks (`NotEqual`, `Any`, ...).  One
-row an operation in `OPERATIONS`, one file for each of Keras' modules (that of `keras.ops.numpy` in three); `FAMILIES`
+row an operation in `OPERATIONS`, one file for each of Keras' modules (that of `keras.ops.numpy` in four); `FAMILIES`
 has the module of keras.src.ops where the class is.  `REFUSED` tells why some cannot be in a file.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ...ir import Builder
 from ..base import Layer, flatten
 from ..model import Operator
-from . import array, core, elementwise, image, linalg, math, nn, reduce  # noqa: F401 - they fill the table
+from . import array, core, elementwise, image, linalg, math, nn, products, reduce  # noqa: F401 - they fill the table
 from .common import FAMILIES, OPERATIONS, Function, evaluated
 from .core import REFUSED
 from .tensorflow import TENSORFLOW
