@@ -20,7 +20,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import RunError, TenunError, UnsupportedError
-from ..ir.graph import Graph, Var
+from ..executable import Executable
+from ..ir.graph import Graph, Node, Var
 from ..ir.types import Tensor
 from ..passes import interpret
 from ..passes.interpret import Evaluate
@@ -43,8 +44,12 @@ class Engine(Protocol):
 
 CHUNK = 32 << 20  # bytes of intermediate results that a run of ONNX Runtime may return
 READS = {"keras": (".keras", ".h5", ".hdf5"), "ort": (".onnx",)}
-INSTALL = {"keras": "pip install keras tensorflow-cpu", "ort": "pip install onnxruntime"}
-TITLES = {"tenun": "tenun", "ort": "ONNX Runtime", "keras": "Keras"}
+INSTALL = {"numba": "pip install numba", "keras": "pip install keras tensorflow-cpu", "ort": "pip install onnxruntime"}
+PLANS = ("numpy", "numba")  # backends whose compiled plan is run
+TITLES = {
+    "tenun": "tenun", "numpy": "compiled with numpy", "numba": "compiled with numba", "ort": "ONNX Runtime",
+    "keras": "Keras",
+}  # fmt: skip
 
 
 def engine_for(name: str, file: str, graph: Graph, evaluate: Evaluate) -> Engine:
@@ -56,6 +61,9 @@ def engine_for(name: str, file: str, graph: Graph, evaluate: Evaluate) -> Engine
         raise UnsupportedError(f"there is no engine {name!r}", hint=f"engines: {', '.join(TITLES)}")
     if name == "tenun":
         return TenunEngine(evaluate)
+    if name in PLANS:
+        with _foreign(name, file):
+            return PlanEngine(name, file, graph)
     suffix = Path(file).suffix.lower()
     if suffix not in READS[name]:
         hint = f"it runs {' '.join(READS[name])} files"
@@ -93,6 +101,44 @@ class TenunEngine:
         asked = set(wanted)
         for node, results in interpret.steps(graph, inputs, self.evaluate):
             yield from ((v, value) for v, value in zip(node.outputs, results) if v in asked)
+
+
+class PlanEngine:
+    """The compiled plan of a backend, after all passes; what these have fused away has no value."""
+
+    exact = False
+
+    def __init__(self, name: str, file: str, graph: Graph) -> None:
+        self.file, self.name = file, name
+        self._executable = executable = Executable(graph, backend_name=name)
+        results = [v for n in executable.optimized.nodes for v in n.outputs[:1]]
+        self._sources = sources_of(graph, executable.optimized, results)
+        self.graph = graph
+
+    def covers(self, graph: Graph, wanted: Sequence[Var], inputs: Mapping[str, Any]) -> set[Var]:
+        told: set[Node] = set()
+        self._executable.reset_state()
+        self._executable.run(inputs, on_node=lambda node, arrays: told.add(node))
+        return {v for node, v in self._asked(graph, wanted).items() if node in told}
+
+    def values(self, graph: Graph, wanted: Sequence[Var], inputs: Mapping[str, Any]) -> Found:
+        asked = self._asked(graph, wanted)
+
+        def push(give: Callable[[Any], None]) -> None:
+            def see(node: Node, arrays: list[Any]) -> None:
+                if node in asked:
+                    give((asked[node], np.array(arrays[0])))
+
+            self._executable.reset_state()
+            self._executable.run(inputs, on_node=see)
+
+        yield from pulled(push)
+
+    def _asked(self, graph: Graph, wanted: Sequence[Var]) -> dict[Node, Var]:
+        """The nodes of the plan whose results are values asked for, by their sources."""
+        by_source = {source: v for v, source in sources_of(self.graph, graph, wanted).items()}
+        found = ((var.producer, by_source.get(source)) for var, source in self._sources.items())
+        return {node: var for node, var in found if node is not None and var is not None}
 
 
 def sources_of(loaded: Graph, graph: Graph, wanted: Sequence[Var]) -> dict[Var, str]:
@@ -237,9 +283,10 @@ class KerasEngine:
             see(id(layer), result)
             return result
 
-        structure = self.model.input if isinstance(self.model.input, dict) else None
+        chain = isinstance(self.model, self._keras.Sequential)  # it has one input, and `input` only after a call
         values = list(inputs.values())
-        given = dict(inputs) if structure is not None else values[0] if len(values) == 1 else values
+        by_name = not chain and isinstance(self.model.input, dict)
+        given = dict(inputs) if by_name else values[0] if len(values) == 1 else values
         cls.__call__ = watched
         try:
             self.model(given, training=False)
