@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class GradientCheck:
     shape: tuple[int, ...]
     dtype: str = "float32"
     random: bool = False
+    loss: ClassVar[str] = "mse"
 
     def run(self, context: Context) -> Record:
         """The largest relative errors."""
@@ -38,9 +39,9 @@ class GradientCheck:
         beside = "keras" in context.peers and not self.random
         tenun.set_random_seed(SEED)
         live = sequential(keras() if beside else tenun, self.shape, self.dtype, self.layers)
-        live.compile("adam", "mse")
+        live.compile("adam", self.loss)
         own = tenun.load_model(live) if beside else live
-        y = generator.normal(size=np.shape(own.predict(x, verbose=0))).astype(np.float32)
+        y = self._targets(generator, np.shape(own.predict(x, verbose=0)))
         found = tenun.check_gradients(own, x, y, inputs=self.dtype == "float32")
         worst = {
             "error": found.worst.error,
@@ -52,6 +53,9 @@ class GradientCheck:
             record["keras"] = {"error": self._against_tape(live, own, x, y)}
         return record
 
+    def _targets(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Any:
+        return generator.normal(size=shape).astype(np.float32)
+
     def agrees(self, record: Record) -> bool | None:
         """Both."""
         return bool(record["differences"]["ok"] and record.get("keras", {"error": 0})["error"] <= CLOSE)
@@ -60,11 +64,24 @@ class GradientCheck:
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(live(x, training=True) - y))
+            loss = live.compute_loss(x, y, live(x, training=True))
         theirs = tape.gradient(loss, [v.value for v in live.trainable_variables])
         ours = gradients_of(own, x, y)
         pairs = [(ours[p.name], np.asarray(tf.convert_to_tensor(g))) for p, g in zip(own.trainable_weights, theirs)]
         return max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-12)) for a, b in pairs)
+
+
+@dataclass(frozen=True)
+class LossCheck(GradientCheck):
+    """The same of another loss of Keras' name, whose targets are labels or one class of each sample (one-hot)."""
+
+    loss: str = "binary_crossentropy"  # type: ignore[misc]
+
+    def _targets(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Any:
+        classes = generator.integers(0, shape[-1], shape[0])
+        return (
+            classes.astype(np.int32) if self.loss.startswith("sparse") else np.eye(shape[-1], dtype=np.float32)[classes]
+        )
 
 
 @dataclass(frozen=True)

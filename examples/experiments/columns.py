@@ -15,9 +15,10 @@ CURVES: tuple[Column, ...] = (
     ("of a loss, whole curve", "curve", ".1e"),
 )
 TIMES: tuple[Column, ...] = (
-    ("s an epoch: here", "epoch_seconds.own", ".3g"),
-    ("Keras", "epoch_seconds.keras", ".3g"),
-    ("Keras / here", "ratio", ".2f"),
+    ("ms a step: here", "timing.own", ".3g"),
+    ("Keras", "timing.keras", ".3g"),
+    ("Keras / here", "timing.ratio", ".2f"),
+    ("Keras / here by numba", "timing.ratios.numba", ".2f"),
 )
 TRAINING = (*F1, *CURVES, *TIMES)
 BARS = (("Keras", "keras.f1"), ("its file run here", "run.f1"), ("trained here", "own.f1"))

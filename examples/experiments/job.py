@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -37,6 +37,17 @@ class Job(Protocol):
 
     def agrees(self, record: Record) -> bool | None:
         """Whether own = Keras, or what else the row claims; None where no peer was asked."""
+        ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A job whose times are measured apart from what it computes, by the command `time`."""
+
+    def time(self, context: Context) -> Record:
+        """Figures that take the place of those of the same names in the row's record; and `others`: how many cores
+        other programs kept busy meanwhile.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ from tenun.debug.memory import memory_of
 from .data import Array
 from .job import SEED, Context, Record, keras
 from .loops import plain
+from .machine import Others
 from .spec import L, sequential
 
 CLOSE = 1e-4  # of Keras' probabilities
@@ -72,6 +73,11 @@ class Speed:
             for name in engines
         }
         return {"data": f"{batch} random images", "engines": figures}
+
+    def time(self, context: Context) -> Record:
+        """All of it again."""
+        others = Others()
+        return {**self.run(context), "others": others()}
 
     def agrees(self, record: Record) -> bool | None:
         """All engines compute the same."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from .grids.report import LINES, Line
 from .job import Experiment, Record, Row, at
 from .plots import Results, plots
-from .runner import Store
+from .runner import Store, busy
 
 FOLDER = "experiments"  # of the plots, beside the page
-BUSY = 0.2  # cores in use by other programs that make a machine a busy one
 
 INTRODUCTION = """# The report's experiments, run again
 
@@ -26,21 +28,19 @@ hundredth, where a relu or a maximum that flips makes rounding grow step by step
 How far a figure is from the report's (column *off by*) says little: the data are a part of the report's, the epochs
 fewer, the seeds others. What has to be equal is own and Keras.
 
-Seconds of an epoch are medians without the first epoch, which compiles; those in parentheses were measured while other
-programs kept more than a fifth of a core busy, and tell nothing. *(quick)* marks rows of
-`--quick`: a few hundred samples, two epochs.
+Times are measured apart from that, by `python -m examples.experiments time`: here and in Keras from equal weights, in
+one process, in turns of some steps of `fit`, after both have compiled; medians of steps. What `fit` costs once an epoch
+is left out; it is more in Keras. Times in parentheses were measured while other programs kept more than a fifth of a
+core busy, and tell little. *(quick)* marks rows of `--quick`: a few hundred samples, two epochs.
 """
 
-NOT_HERE = """## What of the report is not here
+REPORT = """## The report, line by line
 
-- The absolute figures: they depend on first weights, the order of samples and epochs that the report does not state.
-  Its table of losses from equal weights (7.1528 3.6319 .7803 .0477 .0036 …) is here with first weights of Keras' own.
-- CIFAR-10 and MNIST in full, where the data given are a part: `--data` takes `cifar10.npz` and `mnist.npz` with
-  `x_train y_train x_test y_test`.
-- A GPU, the first of the report's wishes: both backends of tenun compute on CPUs. The other two wishes, convolution as
-  a product of matrices and backpropagation through RNN and LSTM, are the tables "One CNN, six ways" and "Sentiment".
-- The report's first weights "random normal" and "random uniform" have a mean, a variance and bounds of their own; here
-  they are Keras' defaults.
+The rows here that are a line's counterparts, those of them that were run, and in how many of these own = Keras.
+
+The absolute figures depend on first weights, the order of samples and numbers of epochs that the report does not state,
+and on how much of the data is at hand: `--data` takes the full sets, `cifar10.npz` and `mnist.npz` with
+`x_train y_train x_test y_test`.
 """
 
 
@@ -53,8 +53,30 @@ def write(experiments: Sequence[Experiment], store: Store, folder: Path) -> Path
         if found[experiment.name]:
             parts.append("\n\n".join(_section(experiment, found[experiment.name], store, folder)) + "\n")
     path = folder / "experiments.md"
-    path.write_text("\n".join([*parts, NOT_HERE]), encoding="utf-8")
+    path.write_text("\n".join([*parts, REPORT, *_lines(experiments, found), ""]), encoding="utf-8")
     return path
+
+
+def _lines(experiments: Sequence[Experiment], found: dict[str, Any]) -> Iterator[str]:
+    """A line of a table for each of the report."""
+    lines = [["the report", "here", "run", "own = Keras", ""]]
+    titles = {e.name: e.title for e in experiments}
+    for part, each in LINES.items():
+        lines.append([f"**{part}**", "", "", "", ""])
+        for line in each:
+            rows = [row for e in experiments for row in counterparts(line, e)]
+            names = {row.name for row in rows}
+            records = [r for name in line.rows for row, r in found.get(name, ()) if row.name in names]
+            judged = [r["agrees"] for r in records if r["agrees"] is not None]
+            counts = [f"{len(records)} of {len(rows)}", f"{sum(judged)} of {len(judged)}"] if rows else ["", ""]
+            lines.append([line.what, ", ".join(titles[n] for n in line.rows if n in titles), *counts, line.note])
+    yield from _markdown(lines)
+
+
+def counterparts(line: Line, experiment: Experiment) -> list[Row]:
+    """The rows of an experiment that are a line of the report."""
+    patterns = line.rows.get(experiment.name, ())
+    return [row for row in experiment.rows if any(fnmatchcase(row.name, pattern) for pattern in patterns)]
 
 
 def _overview(experiments: Sequence[Experiment], found: dict[str, Any]) -> Iterator[str]:
@@ -66,28 +88,37 @@ def _overview(experiments: Sequence[Experiment], found: dict[str, Any]) -> Itera
     yield f"{len(rows)} of {wanted} rows have been run, {quick} of them quickly; own = Keras in"
     yield f"{sum(ok for _, ok in judged)} of the {len(judged)} rows that compare the two.\n"
     yield from (f"- **not equal**: {name}" for name, ok in judged if not ok)
-    ratios = {name: r["ratio"] for name, r in rows if "ratio" in r and not busy(r)}
-    slower = {name: ratio for name, ratio in ratios.items() if ratio < 1}
-    if ratios:
-        yield f"An epoch of training, Keras / here, was measured on a quiet machine in {len(ratios)} rows: from "
-        yield f"{min(ratios.values()):.2f} to {max(ratios.values()):.2f}; below 1 in {len(slower)}.\n"
-    yield from (f"- slower here: {name}, {ratio:.2f}" for name, ratio in slower.items())
+    for experiment in experiments:
+        there = {row.name for row, _ in found[experiment.name]}
+        if missing := [row.name for row in experiment.rows if row.name not in there]:
+            yield f"- not run: {experiment.title}: {', '.join(missing)}"
+    yield from _ratios({name: r["timing"]["ratios"] for name, r in rows if "timing" in r and not busy(r)})
     machines = {_machine(record): None for _, record in rows}
     yield "\n".join(["", *machines, ""])
 
 
+def _ratios(found: dict[str, dict[str, float]]) -> Iterator[str]:
+    """How many times as long a step takes in Keras, by row and engine."""
+    ratios = {name: each["own"] for name, each in found.items()}
+    if not ratios:
+        return
+    least, most = min(ratios.values()), max(ratios.values())
+    mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
+    slower = [name for name, ratio in ratios.items() if ratio < 1]
+    yield f"\nA step of training, Keras / here, was measured on a quiet machine in {len(ratios)} rows:"
+    yield f"from {least:.2f} to {most:.2f}, {mean:.2f} in the geometric mean; below 1 in {len(slower)}.\n"
+    for name in slower:
+        beside = f"; {found[name]['numba']:.2f} by the backend numba" if "numba" in found[name] else ""
+        yield f"- slower here: {name}, {ratios[name]:.2f}{beside}"
+
+
 def _machine(record: Record) -> str:
-    facts = record["machine"]
+    facts = record.get("timed", record)["machine"]
     versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items() if v != "none")
     limits = ", ".join(f"{k}={v}" for k, v in facts["limits"].items())
     return (
         f"Made with {versions}, backend {record['backend']}, {facts['cores']} cores{f' ({limits})' if limits else ''}."
     )
-
-
-def busy(record: Record) -> bool:
-    """Whether other programs ran while a row was measured."""
-    return record["others"] is None or record["others"] > BUSY
 
 
 def _section(experiment: Experiment, results: Results, store: Store, folder: Path) -> Iterator[str]:
@@ -136,14 +167,18 @@ def cell(record: Record, path: str, form: str) -> str:
     if value is None:
         return ""
     text = format(value, form)
-    timed = path.startswith(("epoch_seconds", "ratio", "engines", "sklearn.fit"))
+    timed = path.startswith(("timing", "engines"))
     return f"({text})" if timed and busy(record) else text
 
 
 def _off(experiment: Experiment, row: Row, record: Record) -> str:
-    """Our figure less the report's first one."""
+    """Our figure less the report's first one; nothing of a quick run, which learns little."""
     number, value = re.match(r"\d*\.\d+", row.report), at(record, experiment.against[0])
-    return "" if number is None or value is None else f"{value * experiment.against[1] - float(number[0]):+.4g}"
+    return (
+        ""
+        if number is None or value is None or record["quick"]
+        else f"{value * experiment.against[1] - float(number[0]):+.4g}"
+    )
 
 
 def _markdown(lines: list[list[str]]) -> Iterator[str]:

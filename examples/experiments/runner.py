@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
-import os
-import platform
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .data import MissingError
-from .job import Context, Experiment, Record, Row
+from .job import Context, Experiment, Record, Row, Timed
+from .machine import Others, machine
 
-LIBRARIES = ("tenun", "numpy", "keras", "tensorflow", "scikit-learn", "onnxruntime")
+BUSY = 0.2  # cores in use by other programs that make a machine a busy one
 
 
 @dataclass(frozen=True)
@@ -54,55 +53,45 @@ class Store:
                 yield row, found
 
 
-def machine() -> Record:
-    """What the figures depend on."""
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "none"
-    limits = {k: v for k, v in sorted(os.environ.items()) if k.endswith("NUM_THREADS") or k.startswith("TF_NUM")}
-    return {"cores": cores(), "system": platform.platform(), "versions": versions, "limits": limits}
-
-
-def cores() -> int:
-    """The cores that we may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def busy_seconds() -> float | None:
-    """The seconds that the cores at hand have worked, for whomever; None where there is no /proc/stat."""
-    try:
-        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    times = {
-        words[0]: list(map(int, words[1:9])) for line in lines if (words := line.split())[:1] and "cpu" in words[0]
-    }
-    idle = slice(3, 5)  # idle, and waiting for a disk
-    each = (sum(times[f"cpu{n}"]) - sum(times[f"cpu{n}"][idle]) for n in os.sched_getaffinity(0))
-    return sum(each) / os.sysconf("SC_CLK_TCK")
-
-
-class Others:
-    """How many cores other programs kept busy since it was made; None where the system does not say."""
-
-    def __init__(self) -> None:
-        self._start = self._now()
-
-    def _now(self) -> tuple[float, float, float | None]:
-        return time.perf_counter(), time.process_time(), busy_seconds()
-
-    def __call__(self) -> float | None:
-        (wall, own, busy), (wall_now, own_now, busy_now) = self._start, self._now()
-        if busy is None or busy_now is None:
-            return None
-        return max(0.0, (busy_now - busy - (own_now - own)) / max(wall_now - wall, 1e-3))
+def busy(record: Record) -> bool:
+    """Whether other programs ran while the times of a row were measured: apart, or else with the row."""
+    others = record.get("timed", record)["others"]
+    return others is None or others > BUSY
 
 
 def run(experiments: Sequence[Experiment], store: Store, context: Context, again: bool = False) -> dict[str, str]:
     """Run all rows that have no result yet (or all, again); why rows failed, by name."""
+
+    def work(experiment: Experiment, row: Row) -> Work | None:
+        is_there = not again and _is_there(store, experiment, row, context)
+        return None if is_there else partial(run_row, row)
+
+    return _each(experiments, store, context, work)
+
+
+def measure(experiments: Sequence[Experiment], store: Store, context: Context, again: bool = False) -> dict[str, str]:
+    """Measure the times of rows that have a result, but no times of a quiet machine yet (or of all, again)."""
+
+    def work(experiment: Experiment, row: Row) -> Work | None:
+        record = store.get(experiment, row)
+        if record is None or not isinstance(row.job, Timed):
+            return None
+        is_there = not again and not busy(record) and _suits(record.get("timed"), context)
+        return None if is_there else partial(time_row, row, record)
+
+    return _each(experiments, store, context, work)
+
+
+Work = Callable[[Context], Record]
+
+
+def _each(
+    experiments: Sequence[Experiment],
+    store: Store,
+    context: Context,
+    work: Callable[[Experiment, Row], Work | None],
+) -> dict[str, str]:
+    """Put into the store what the work on each row returns; why rows failed, by name."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     failed: dict[str, str] = {}
@@ -118,14 +107,15 @@ def run(experiments: Sequence[Experiment], store: Store, context: Context, again
         whole, one = bars.add_task("all rows", total=len(todo)), bars.add_task("", total=1.0)
         for experiment, row in todo:
             path, name = store.path(experiment, row), f"{experiment.name}: {row.name}"
-            if path not in done and (again or not _is_there(store, experiment, row, context)):
+            wanted = None if path in done else work(experiment, row)
+            if wanted is not None:
                 bars.reset(one, description=name)
 
                 def tick(what: str, share: float, name: str = name) -> None:
                     bars.update(one, description=f"{name} ({what})", completed=share)
 
                 try:
-                    store.put(experiment, row, run_row(row, replace(context, tick=tick)))
+                    store.put(experiment, row, wanted(replace(context, tick=tick)))
                 except MissingError as error:
                     failed[name] = str(error)
                 except Exception as error:  # the other rows can still be run; this one is tried again next time
@@ -137,7 +127,10 @@ def run(experiments: Sequence[Experiment], store: Store, context: Context, again
 
 def _is_there(store: Store, experiment: Experiment, row: Row, context: Context) -> bool:
     """Whether a result was made with all peers that are asked now, on the same backend."""
-    found: Any = store.get(experiment, row)
+    return _suits(store.get(experiment, row), context)
+
+
+def _suits(found: Any, context: Context) -> bool:
     return found is not None and context.peers <= set(found["peers"]) and found["backend"] == context.backend
 
 
@@ -148,7 +141,22 @@ def run_row(row: Row, context: Context) -> Record:
         record = row.job.run(replace(context, folder=Path(folder)))
     about = {
         "name": row.name, "job": repr(row.job), "quick": context.quick, "peers": sorted(context.peers),
-        "backend": context.backend, "date": time.strftime("%Y-%m-%d", time.gmtime(start)),
+        "backend": context.backend, "date": _date(start),
         "row_seconds": time.time() - start, "others": others(), "machine": machine(),
     }  # fmt: skip
     return {**about, "agrees": row.job.agrees(record), **record}
+
+
+def time_row(row: Row, record: Record, context: Context) -> Record:
+    """The row's record with its times measured anew, and under which circumstances."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = row.job.time(replace(context, folder=Path(folder)))
+    about = {
+        "peers": sorted(context.peers), "backend": context.backend, "date": _date(time.time()),
+        "others": found.pop("others"), "machine": machine(),
+    }  # fmt: skip
+    return {**record, **found, "timed": about}
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))

@@ -6,7 +6,7 @@ import time
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ..common import figures
 from .data import Array, Data, Split, load
 from .job import SEED, Context, Record, keras, relative
 from .spec import L, make, sequential
+from .timing import fitting, fitting_classifier, in_turns
 
 AT_ONCE = 250  # samples predicted together
 FIRST = 10  # steps whose losses are compared one by one
@@ -50,6 +51,7 @@ class Training:
     sklearn: Any = None
     tolerance: float = 1e-4
     loss: str = "sparse_categorical_crossentropy"
+    optimizer: ClassVar[str] = "adam"
 
     def run(self, context: Context) -> Record:
         """Keras' curve and scores, those of its file run here, those of training here; scikit-learn's."""
@@ -62,6 +64,20 @@ class Training:
             record["sklearn"] = job._with_sklearn(data)
         return record
 
+    def time(self, context: Context) -> Record:
+        """Milliseconds of a step; where there is a start, its weights are those before the pretraining."""
+        data = load(self.data, context.data, context.quick, self.samples)
+        job = self if self.start is None else replace(self, start=replace(self.start, epochs=0))
+        library = keras()
+        _, tokens = vectorized(library, self.vectorizer, data)
+        live = job._first_model(library, tokens, context)
+        models = {name: job._own_model(live, context, backend) for name, backend in engines(context).items()}
+        turns = {name: fitting(tenun, own, self.batch) for name, own in models.items()}
+        turns["keras"] = fitting(library, live, self.batch)
+        if self.sklearn and "sklearn" in context.peers:
+            turns["sklearn"] = fitting_classifier(self._classifier(), self.batch, live.output_shape[-1])
+        return in_turns(turns, tokens.train, self.batch, context)
+
     def agrees(self, record: Record) -> bool | None:
         """F1 to four decimals, tokens, and the losses of the first steps."""
         if "keras" not in record:
@@ -73,12 +89,7 @@ class Training:
         library = keras()
         words, tokens = vectorized(library, self.vectorizer, data)
         live = self._first_model(library, tokens, context)
-        if self.start is None:
-            live.save(context.folder / "first.keras")
-            own = tenun.load_model(context.folder / "first.keras")
-        else:
-            own = headed(tenun, tenun.load_model(context.folder / "pretrained.keras"), self.layers, self.start.frozen)
-            own.set_weights(live.get_weights())
+        own = self._own_model(live, context, context.backend)
         record = {"parameters": live.count_params(), "keras": self._train(library, live, tokens, context, "Keras")}
         path = context.folder / "trained.keras"
         whole(library, words, live).save(path)
@@ -90,10 +101,20 @@ class Training:
         if words is not None:
             _, again = vectorized(tenun, self.vectorizer, data)
             record["tokens"] = all(np.array_equal(getattr(again, p).x, getattr(tokens, p).x) for p in PARTS)
-        own.compile("adam", self.loss, backend=context.backend)
         record["own"] = self._train(tenun, own, tokens, context, "tenun")
         record["own"] |= scored(data.test, *predicted(partial(own.predict, verbose=0), tokens.test))
         return {**record, **compared(record["own"], record["keras"])}
+
+    def _own_model(self, live: Any, context: Context, backend: str) -> Any:
+        """The same as Keras' model before training, of its file; compiled."""
+        if self.start is None:
+            live.save(context.folder / "first.keras")
+            own = tenun.load_model(context.folder / "first.keras")
+        else:
+            own = headed(tenun, tenun.load_model(context.folder / "pretrained.keras"), self.layers, self.start.frozen)
+            own.set_weights(live.get_weights())
+        own.compile(self.optimizer, self.loss, backend=backend)
+        return own
 
     def _alone(self, data: Data, context: Context) -> Record:
         """Only here, from weights of our own."""
@@ -108,15 +129,15 @@ class Training:
         """The compiled model before training; where there is a start, after that, saved as pretrained.keras."""
         x = data.train.x
         model = sequential(library, x.shape[1:], str(x.dtype), self.layers)
-        model.compile("adam", self.loss)
+        model.compile(self.optimizer, self.loss)
         if self.start is None:
             return model
         some = replace(data, train=load(self.data, context.data, context.quick).train.of(self.start.classes))
-        epochs = QUICK_EPOCHS if context.quick else self.start.epochs
+        epochs = min(self.start.epochs, QUICK_EPOCHS) if context.quick else self.start.epochs
         replace(self, epochs=epochs)._train(library, model, some, context, "pretraining")
         model.save(context.folder / "pretrained.keras")
         model = headed(library, model, self.layers, self.start.frozen)
-        model.compile("adam", self.loss)
+        model.compile(self.optimizer, self.loss)
         return model
 
     def _train(self, library: Any, model: Any, data: Data, context: Context, who: str) -> Record:
@@ -141,12 +162,16 @@ class Training:
         curve["steps"] = [m * (i + 1) - before * i for i, (m, before) in _pairs(curve.pop("means"))]
         return curve
 
-    def _with_sklearn(self, data: Data) -> Record:
+    def _classifier(self) -> Any:
         """scikit-learn's net with the same sizes, batches and number of epochs."""
         from sklearn.neural_network import MLPClassifier
 
         same = {"batch_size": self.batch, "max_iter": self.epochs, "n_iter_no_change": self.epochs, "tol": 0.0}
-        net = MLPClassifier(random_state=SEED, **same, **self.sklearn)
+        return MLPClassifier(random_state=SEED, **same, **self.sklearn)
+
+    def _with_sklearn(self, data: Data) -> Record:
+        """Its curve, scores and seconds."""
+        net = self._classifier()
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that more epochs could be better
@@ -154,6 +179,13 @@ class Training:
         seconds = time.perf_counter() - start
         found = scored(data.test, net.predict_proba(data.test.x), 0.0)
         return {**found, "loss": [float(v) for v in net.loss_curve_], "fit_seconds": seconds}
+
+
+@dataclass(frozen=True)
+class TrainingBy(Training):
+    """The same with another optimiser."""
+
+    optimizer: str = "sgd"  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -171,14 +203,13 @@ class OneBatch:
 
     def run(self, context: Context) -> Record:
         """All lists of losses."""
-        batch = load(self.data, context.data, context.quick).train.first(32 if context.quick else self.batch)
+        batch = self._batch(context)
         library = keras()
-        live, moved = (sequential(library, batch.x.shape[1:], str(batch.x.dtype), self.layers) for _ in range(2))
-        for model in (live, moved):
-            model.compile("adam", self.loss)
+        live = self._first_model(library, batch)
+        own = self._own_model(live, context.backend)
+        moved = sequential(library, batch.x.shape[1:], str(batch.x.dtype), self.layers)
+        moved.compile("adam", self.loss)
         moved.set_weights([np.nextafter(w, np.float32(np.inf)) for w in live.get_weights()])
-        own = tenun.load_model(live)
-        own.compile("adam", self.loss, backend=context.backend)
         record: Record = {"data": f"one batch of {len(batch)}", "epochs": self.epochs}
         for who, model in (("own", own), ("keras", live), ("moved", moved)):
             losses, seconds = [], []
@@ -193,6 +224,28 @@ class OneBatch:
         record["table"] = {"headings": headings, "rows": [[i, *row] for i, row in enumerate(zip(*columns), 1)]}
         return {**record, **compared(record["own"], record["keras"])}
 
+    def time(self, context: Context) -> Record:
+        """Milliseconds of a step."""
+        batch, library = self._batch(context), keras()
+        live = self._first_model(library, batch)
+        models = {name: self._own_model(live, backend) for name, backend in engines(context).items()}
+        turns = {name: fitting(tenun, own, len(batch)) for name, own in models.items()}
+        turns["keras"] = fitting(library, live, len(batch))
+        return in_turns(turns, batch, len(batch), context)
+
+    def _batch(self, context: Context) -> Split:
+        return load(self.data, context.data, context.quick).train.first(32 if context.quick else self.batch)
+
+    def _first_model(self, library: Any, batch: Split) -> Any:
+        live = sequential(library, batch.x.shape[1:], str(batch.x.dtype), self.layers)
+        live.compile("adam", self.loss)
+        return live
+
+    def _own_model(self, live: Any, backend: str) -> Any:
+        own = tenun.load_model(live)
+        own.compile("adam", self.loss, backend=backend)
+        return own
+
     def agrees(self, record: Record) -> bool | None:
         """The first loss; then they are not farther apart than some times what a last bit does."""
         own, theirs, moved = (np.array(record[who]["loss"]) for who in ("own", "keras", "moved"))
@@ -205,20 +258,20 @@ class OneBatch:
 PARTS = ("train", "valid", "test")
 
 
+def engines(context: Context) -> dict[str, str]:
+    """The backends that are timed, by their names in the record."""
+    return {"own": context.backend, **{name: name for name in ("numba",) if name in context.peers}}
+
+
 def _pairs(means: list[float]) -> Any:
     """Running means with their numbers and those before them: losses of single steps follow from them."""
     return enumerate(zip(means, [0.0, *means]))
 
 
 def compared(own: Record, theirs: Record) -> Record:
-    """How far the curves are apart, and how many times as long an epoch takes in Keras (the first one left out)."""
-    found: Record = {k: relative(own[k], theirs[k]) for k in ("loss", "val_loss") if k in own}
-    record: Record = {
-        "curve": max(found.values()),
-        "first_steps": relative(own.get("steps", 0), theirs.get("steps", 0)),
-    }
-    fastest = [float(np.median(each["seconds"][1:] or each["seconds"])) for each in (own, theirs)]
-    return {**record, "ratio": fastest[1] / fastest[0], "epoch_seconds": {"own": fastest[0], "keras": fastest[1]}}
+    """How far the curves are apart, as a whole and in the first steps."""
+    curves = [relative(own[k], theirs[k]) for k in ("loss", "val_loss") if k in own]
+    return {"curve": max(curves), "first_steps": relative(own.get("steps", 0), theirs.get("steps", 0))}
 
 
 def vectorized(library: Any, vectorizer: L | None, data: Data) -> tuple[Any, Data]:

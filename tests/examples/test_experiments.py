@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,17 @@ import tenun
 
 pytest.importorskip("sklearn")
 
-from tenun.examples.experiments import data, page, runner
+from tenun.examples.experiments import data, machine, page, runner
 from tenun.examples.experiments.__main__ import main
-from tenun.examples.experiments.checks import GradientCheck
+from tenun.examples.experiments.checks import GradientCheck, LossCheck
 from tenun.examples.experiments.grids import EXPERIMENTS
+from tenun.examples.experiments.grids.report import LINES
 from tenun.examples.experiments.job import Context, Experiment, Record, Row, at
 from tenun.examples.experiments.loops import plain
 from tenun.examples.experiments.spec import L, cnn, mlp, sequential
+from tenun.examples.experiments.timing import fitting, in_turns
 from tenun.examples.experiments.training import Training, compared
+from tenun.examples.experiments.values import ValueCheck
 
 ROOT = Path(tenun.__file__).parent
 
@@ -46,6 +50,21 @@ def test_every_row_of_the_report_is_there(capsys: Any) -> None:
     for experiment in EXPERIMENTS.values():
         assert all(f"    {row.name}\n" in listed for row in experiment.rows)
         assert len({row.name for row in experiment.rows}) == len(experiment.rows)
+
+
+def test_every_line_of_the_report_has_a_counterpart_or_says_why_not() -> None:
+    lines = [line for part in LINES.values() for line in part]
+    assert all(line.rows or line.note for line in lines)
+    assert len({line.what for line in lines}) == len(lines)
+    for line in lines:
+        for name, patterns in line.rows.items():
+            found = page.counterparts(line, EXPERIMENTS[name])
+            for pattern in patterns:
+                assert any(fnmatchcase(row.name, pattern) for row in found), (line.what, pattern)
+    figures = " ".join(line.what for line in lines)
+    for row in (row for e in EXPERIMENTS.values() for row in e.rows if row.report):
+        first = row.report.replace("(", " ").split()[0]
+        assert first in figures, (row.name, first)
 
 
 def test_a_model_as_data_is_the_same_in_both_libraries() -> None:
@@ -123,6 +142,8 @@ JOBS = {
                       vectorizer=TEXTS),
     "masks": Training("vowels", (L("Masking"), L("LSTM", 4, return_sequences=True), L("Dense", 9, "softmax")), 1),
     "gradients": GradientCheck((L("LSTM", 3), L("Dense", 2)), (4, 3)),
+    "loss": LossCheck((L("Dense", 3, activation="softmax"),), (5,), loss="sparse_categorical_crossentropy"),
+    "value": ValueCheck("v / w"),
 }  # fmt: skip
 
 
@@ -138,6 +159,8 @@ def test_own_is_keras(name: str, context: Context) -> None:
         assert not job.agrees(wrong) and not job.agrees({**record, "first_steps": 1.0})
     if name == "texts":
         assert record["tokens"] is True and job.agrees({**record, "tokens": False}) is False
+    if name == "value":
+        assert record["gradients"] == 2 and not job.agrees({**record, "keras": {"value": 0.0, "gradient": 1e-3}})
 
 
 def test_without_keras_it_trains_alone(context: Context) -> None:
@@ -146,11 +169,57 @@ def test_without_keras_it_trains_alone(context: Context) -> None:
     assert len(record["own"]["loss"]) == 2 and record["own"]["loss"][1] < record["own"]["loss"][0]
 
 
-def test_curves_are_compared_and_timed() -> None:
-    own = {"loss": [2.0, 1.1], "val_loss": [2.0, 1.0], "steps": [3.0], "seconds": [9.0, 1.0]}
-    theirs = {"loss": [2.0, 1.0], "val_loss": [2.0, 1.0], "steps": [3.0], "seconds": [9.0, 3.0]}
+def test_curves_are_compared() -> None:
+    own = {"loss": [2.0, 1.1], "val_loss": [2.0, 1.0], "steps": [3.0]}
+    theirs = {"loss": [2.0, 1.0], "val_loss": [2.0, 1.0], "steps": [3.0]}
     found = compared(own, theirs)
-    assert found["curve"] == pytest.approx(0.1) and found["first_steps"] == 0 and found["ratio"] == 3
+    assert found["curve"] == pytest.approx(0.1) and found["first_steps"] == 0
+
+
+def test_steps_are_timed_in_turns(context: Context) -> None:
+    order: list[str] = []
+
+    def engine(name: str, seconds: float) -> Any:
+        def turn(part: data.Split) -> list[float]:
+            assert len(part) % 4 == 0
+            order.append(name)
+            return [seconds] * 3
+
+        return turn
+
+    samples = data.Split(np.zeros((6, 2), np.float32), np.zeros(6, np.int32))
+    turns = {"own": engine("own", 0.02), "keras": engine("keras", 0.03), "numba": engine("numba", 0.01)}
+    found = in_turns(turns, samples, 4, context)
+    assert found["timing"]["ratio"] == pytest.approx(1.5) and found["timing"]["ratios"]["numba"] == pytest.approx(3)
+    assert found["timing"]["own"] == pytest.approx(20) and order == ["own", "keras", "numba"] * 4
+
+
+def test_a_turn_leaves_out_its_start() -> None:
+    model = sequential(tenun, (3,), "float32", mlp(4))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    seconds = fitting(tenun, model, 4)(data.Split(np.zeros((24, 3), np.float32), np.zeros(24, np.int32)))
+    assert len(seconds) == 6 - 3 and all(0 < each < 10 for each in seconds)
+
+
+def test_times_take_the_place_of_those_before(context: Context, tmp_path: Path) -> None:
+    rows = [Row("a", Clocked("a", 0)), Row("b", Clocked("none yet", 0)), Row("c", Counted("c", 0))]
+    experiment, store = small(*rows), runner.Store(tmp_path, True)
+    runner.run([experiment], store, context)
+    store.path(experiment, rows[1]).unlink()
+    CLOCKS.clear()
+    assert runner.measure([experiment], store, context) == {} and CLOCKS == ["a"]
+    record: Any = store.get(experiment, rows[0])
+    assert record["timing"]["ratio"] == 4.0 and record["own"]["f1"] == 0.5 and "others" not in record["timing"]
+    assert record["timed"]["others"] == 0.0 and not runner.busy(record)
+    assert store.get(experiment, rows[1]) is None
+    runner.measure([experiment], store, context)
+    assert CLOCKS == ["a"]
+    runner.measure([experiment], store, replace(context, peers=context.peers | {"numba"}))
+    runner.measure([experiment], store, context, again=True)
+    assert CLOCKS == ["a"] * 3
+    store.put(experiment, rows[0], {**record, "timed": {**record["timed"], "others": 1.0}})
+    runner.measure([experiment], store, context)
+    assert CLOCKS == ["a"] * 4
 
 
 # ---- the runner and the page
@@ -169,18 +238,35 @@ class Counted:
         if CALLS.count(self.name) <= self.fails:
             raise ValueError("not yet")
         own = {"f1": 0.5, "loss": [2.0, 1.0], "val_loss": [2.0, 1.5]}
-        return {"data": "none", "own": own, "keras": {**own, "f1": 0.75}, "ratio": 2.0}
+        return {
+            "data": "none",
+            "own": own,
+            "keras": {**own, "f1": 0.75},
+            "timing": {"ratio": 2.0, "ratios": {"own": 2.0}},
+        }
 
     def agrees(self, record: Record) -> bool | None:
         return self.equal
 
 
+@dataclass(frozen=True)
+class Clocked(Counted):
+    """One that has times, too."""
+
+    def time(self, context: Context) -> Record:
+        CLOCKS.append(self.name)
+        return {"timing": {"ratio": 4.0}, "others": 0.0}
+
+
 CALLS: list[str] = []
+CLOCKS: list[str] = []
 
 
 def small(*rows: Row) -> Experiment:
-    return Experiment("small", "A small one", "About.", rows, (("F1", "own.f1", ".2f"), ("ratio", "ratio", ".1f")),
-                      (("F1", "own.f1"),), True, against=("keras.f1", 1.0))  # fmt: skip
+    columns = ("F1", "own.f1", ".2f"), ("ratio", "timing.ratio", ".1f")
+    return Experiment(
+        "small", "A small one", "About.", rows, columns, (("F1", "own.f1"),), True, against=("keras.f1", 1.0)
+    )
 
 
 def test_results_are_kept_and_failures_tried_again(context: Context, tmp_path: Path) -> None:
@@ -211,20 +297,27 @@ def test_the_page(context: Context, tmp_path: Path) -> None:
     text = page.write([experiment], runner.Store(tmp_path, False), tmp_path).read_text()
     assert "| a | 0.50 | 2.0 | .7000 | +0.05 | yes |" in text
     assert "| b (quick) | 0.50 | (2.0) |  |  | **no** |" in text
+    assert "from 2.00 to 2.00, 2.00 in the geometric mean; below 1 in 0." in text
+    assert "| six activations: 89.55 97.29 96.16 96.57 96.27 97.18 |" in text and "| a GPU |  |  |  | not here" in text
+    assert "- not run: A small one: c\n" in text
     assert "2 of 3 rows have been run" in text and "**not equal**: A small one: b" in text
+    slow = {**record, "others": 0.0, "quick": False, "timing": {"ratio": 0.5, "ratios": {"own": 0.5, "numba": 1.25}}}
+    runner.Store(tmp_path, False).put(experiment, experiment.rows[0], slow)
+    again = page.write([experiment], runner.Store(tmp_path, False), tmp_path).read_text()
+    assert "below 1 in 1.\n\n- slower here: A small one: a, 0.50; 1.25 by the backend numba\n" in again
     for name in ("small-bars.svg", "small-curves.svg"):
         assert f"(experiments/{name})" in text and (tmp_path / "experiments" / name).read_bytes().startswith(b"<?xml")
 
 
 def test_what_others_do_is_measured() -> None:
-    if runner.busy_seconds() is None:
+    if machine.busy_seconds() is None:
         pytest.skip("the system does not say")
-    alone, others = runner.Others(), runner.Others()
+    alone, others = machine.Others(), machine.Others()
     burn = [sys.executable, "-c", "import time\nwhile time.process_time() < 0.6: pass"]
     subprocess.run(burn, check=True)
     spent = others()
     assert spent is not None and spent > 0.1
-    busy = runner.busy_seconds()
+    busy = machine.busy_seconds()
     assert busy is not None and busy > 0 and alone() is not None
 
 
@@ -253,5 +346,5 @@ def test_own_is_keras_in_every_row(tmp_path: Path) -> None:
     compared = {name: r["agrees"] for name, r in records.items() if r is not None and r["agrees"] is not None}
     assert all(compared.values()), [name for name, ok in compared.items() if not ok]
     assert len(compared) == len(records) - len(EXPERIMENTS["pictures"].rows) - len(EXPERIMENTS["memory"].rows)
-    if not any(page.busy(r) for r in records.values() if r is not None):
+    if not any(runner.busy(r) for r in records.values() if r is not None):
         assert seconds < 600

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from ..job import Experiment
-from . import cnn, dense, final_cnn, finetune, gradients, memory, pictures, sentiment, speed, tagger
+from . import cnn, dense, final_cnn, finetune, gradients, memory, pictures, sentiment, speed, tagger, value
 
-EXPERIMENTS: dict[str, Experiment] = {
-    module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (cnn, final_cnn, sentiment, dense, gradients, pictures, speed, memory, finetune, tagger)
-}
+MODULES = (cnn, final_cnn, sentiment, dense, value, gradients, pictures, speed, memory, finetune, tagger)
+EXPERIMENTS: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in MODULES}

@@ -1,6 +1,6 @@
 """Every layer of the report: its gradients against differences and against Keras' tape."""
 
-from ..checks import GradientCheck
+from ..checks import GradientCheck, LossCheck
 from ..job import Experiment, Row
 from ..spec import L
 
@@ -11,6 +11,12 @@ ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid", "leaky_relu", "elu", "softma
 
 def check(name: str, shape: tuple[int, ...], *layers: L, **more: object) -> Row:
     return Row(name, GradientCheck(layers, shape, **more))  # type: ignore[arg-type]
+
+
+def loss(name: str, activation: str, penalty: str | None = None) -> Row:
+    layers = L("Dense", 5, activation="tanh", kernel_regularizer=penalty), L("Dense", 3, activation=activation)
+    job = LossCheck(layers, VECTOR, loss=name)
+    return Row(f"loss {name}{f' and {penalty.upper()}' if penalty else ''}", job)
 
 
 EXPERIMENT = Experiment(
@@ -33,6 +39,8 @@ EXPERIMENT = Experiment(
                 L("Bidirectional", layer) if both else layer, *(END if all_steps else (L("Dense", 2),)))
           for cell in ("SimpleRNN", "LSTM") for both in (False, True) for all_steps in (False, True)
           for layer in (L(cell, 3, return_sequences=all_steps),)),
+        loss("binary_crossentropy", "sigmoid"), loss("categorical_crossentropy", "softmax"),
+        *(loss("sparse_categorical_crossentropy", "softmax", penalty) for penalty in (None, "l1", "l2")),
     ),
     (
         ("largest error against differences", "differences.error", ".1e"), ("at", "differences.where", ""),
