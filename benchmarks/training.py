@@ -22,7 +22,9 @@ from .measure import TOLERANCE, Effort, Timing, timed
 from .memory import peaks
 from .models import SEED, TRAINED, Case
 from .peers import threads
+from .records import OURS
 from .report import Report, headline
+from .targets import NUMBA
 
 REFERENCE = "keras"
 STEPS = 3  # whose losses have to agree
@@ -48,16 +50,16 @@ def arguments() -> argparse.Namespace:
 
 
 def compiled(model: Any, **more: Any) -> Any:
-    """A Keras model with what all engines train."""
+    """A model of Keras or of ours with what all engines train."""
     model.compile("adam", "sparse_categorical_crossentropy", **more)
     return model
 
 
-def tenun_steps(live: Any) -> Any:
+def tenun_steps(live: Any, **more: Any) -> Any:
     """tenun, from the live Keras model."""
     import tenun
 
-    return tenun.load_model(live)
+    return compiled(tenun.load_model(live), **more)
 
 
 def keras_steps(live: Any, **more: Any) -> Any:
@@ -70,7 +72,8 @@ def keras_steps(live: Any, **more: Any) -> Any:
 
 
 ENGINES: dict[str, Callable[[Any], Any]] = {
-    "tenun": tenun_steps,
+    OURS: tenun_steps,
+    NUMBA: partial(tenun_steps, backend="numba"),
     "keras": keras_steps,  # without XLA, which is what Keras chooses on a CPU
     "keras with XLA": partial(keras_steps, jit_compile=True),
 }
@@ -119,7 +122,7 @@ def run_case(report: Report, case: Case, batch: int, classes: int, rounds: int, 
         live.optimizer.build(live.trainable_variables)  # so that no engine makes them, and the file has them
         live.save(model)
         np.savez(data, x=x, y=y)
-        figures = {**peaks(model, data), **planned(models["tenun"], x, y)}
+        figures = {**peaks(model, data), **planned(models[OURS], x, y)}
     report.figures("training memory", case.name, batch, figures)
 
 

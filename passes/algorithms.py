@@ -74,12 +74,12 @@ class Prices:
     no product makes; least_channels: fewer channels or filters than these are not transformed.
     """
 
-    product: float = 105e9
+    product: float = 112e9
     few_rows: int = 4
     fetch: float = 20e9
     copy: float = 30e9
-    transform: float = 1.5e9
-    longest: float = 55e9
+    transform: float = 3e9
+    longest: float = 95e9
     element: float = 0.0
     least_channels: int = 1
 

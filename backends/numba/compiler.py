@@ -187,6 +187,7 @@ _KINDS = {"i": types.int64, "f": types.float64}
 class Call(partial[Any]):
     """A step: a compiled function with its arguments.  Arrays are given as their addresses, and kept alive."""
 
+    native = True
     entry: Entry
     block: Array  # the function's address and its arguments
     arrays: tuple[Array, ...]

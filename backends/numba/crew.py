@@ -15,6 +15,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from numba.core import types as numba_types
 from numba.core.typing.templates import signature
 
 from ..numpy.registry import Array, Step
-from ..numpy.workers import MOST, Branches, Parallel, cuts, team
+from ..numpy.workers import MOST, Branches, Parallel, Worker, cuts, team
 from .compiler import Call, compiled, inlined
 from .vectors import intrinsic, intrinsic_call, number
 
@@ -34,8 +35,8 @@ types: Any = numba_types
 _I64 = ir.IntType(64)
 _LINE = 64  # bytes: words that different threads write are that far apart
 SEATS = 8
-# Places on a board, behind the words of the seats: where the branches are, how many are done.
-BRANCHES, DONE, SIZE = SEATS * _LINE, (SEATS + 1) * _LINE, (SEATS + 2) * _LINE
+# Places on a board, behind the words of the seats: where the branches are, how many are done, whether more may come.
+BRANCHES, DONE, BUSY, SIZE = (_LINE * (SEATS + i) for i in range(4))
 _HERE = threading.local()  # .board: that of the thread
 
 
@@ -139,7 +140,8 @@ def taken(board: int, seat: int) -> int:
 
 
 def serve(board: int, seat: int, stop: int, spins: int) -> None:
-    """Do what lies on a board; return when there was nothing for so many looks, or where `stop` is not 0."""
+    """Do what lies on a board; return when there was nothing for so many looks, none of which found the caller busy, or
+    where `stop` is not 0."""
     idle = 0
     while idle < spins and seen(stop) == 0:
         branch = taken(board, seat)
@@ -149,11 +151,19 @@ def serve(board: int, seat: int, stop: int, spins: int) -> None:
             idle = 0
         else:
             pause()
-            idle += 1
+            idle = idle + 1 if seen(board + BUSY) == 0 else 0
 
 
-def share(board: int, branches: int, count: int, seats: int) -> None:
-    """Lay branches on a board, take part, and wait for the last one."""
+def share(place: int, branches: int, count: int) -> None:
+    """Lay branches on a board, take part, and wait for the last one.
+
+    place: the address of the board and how many seats are taken; where it is one, branches run one after the other.
+    """
+    board, seats = number(place), min(number(place + 8), count)
+    if seats <= 1:
+        for i in range(count):
+            run(number(branches + 8 * i))
+        return
     job = (number(board) >> 32) + 1
     publish(board + BRANCHES, branches)
     publish(board + DONE, 0)
@@ -169,10 +179,14 @@ def share(board: int, branches: int, count: int, seats: int) -> None:
         pause()
 
 
-def run_all(branches: int, count: int) -> None:
-    """Branches one after the other."""
-    for i in range(count):
-        run(number(branches + 8 * i))
+def run_all(place: int, calls: int) -> None:
+    """Calls one after the other; place: the address of the board which they use, or of a 0."""
+    board = number(place)
+    if board != 0:
+        publish(board + BUSY, 1)
+    run(calls)
+    if board != 0:
+        publish(board + BUSY, 0)
 
 
 serve_compiled, share_compiled, run_all_compiled = compiled(serve), compiled(share), compiled(run_all)
@@ -204,25 +218,64 @@ class Seat:
 class Fork(Parallel):
     """Branches that are compiled calls only."""
 
+    native = True
+
     def __init__(self, branches: Branches) -> None:
         super().__init__(branches)
         self._lists = [_listed(branch) for branch in branches]
         self._branches = np.array([a.ctypes.data for a in self._lists], np.int64)
-        self._alone = Call(run_all_compiled, self._branches, len(self._branches))
-        self._shared = Call(share_compiled, 0, self._branches, len(self._branches), 0)
+        self._row = Row([self])
+
+    def at(self, place: Array) -> Call:
+        """The call that shares the branches out, at the board and the seats that `place` tells."""
+        return Call(share_compiled, place, self._branches, len(self._branches))
 
     def __call__(self) -> None:
-        workers = team()[: min(SEATS, len(self._branches)) - 1]
-        if not workers:
-            self._alone()
-            return
-        board: Board | None = getattr(_HERE, "board", None)
-        if board is None:
-            board = _HERE.board = Board()
-        for worker, seat in zip(workers, board.seats[1:]):
-            worker.stand_by(seat)
-        self._shared.block[1], self._shared.block[4] = board.address, 1 + len(workers)  # behind that of the function
-        self._shared()
+        self._row()
+
+
+class Row:
+    """Calls and forks one after another, as one call: Python has its turn, which takes longer than a small kernel, once
+    for all of them."""
+
+    native = True
+
+    def __init__(self, steps: Sequence[Call | Fork]) -> None:
+        self._place = np.zeros(2, np.int64)  # the address of the board, and how many seats are taken
+        self._told = 0, 0
+        self._seats = min(SEATS, max(len(step.branches) if isinstance(step, Fork) else 1 for step in steps))
+        self._calls = [step.at(self._place) if isinstance(step, Fork) else step for step in steps]
+        self._list = _listed(self._calls)
+        self._run = Call(run_all_compiled, self._place, self._list)
+
+    def __call__(self) -> None:
+        if self._seats > 1:
+            workers = team()[: self._seats - 1]
+            place = _standing_by(workers), 1 + len(workers)
+            if place != self._told:
+                self._told = self._place[:] = place
+        self._run()
+
+
+def _standing_by(workers: Sequence[Worker]) -> int:
+    """The address of this thread's board, at which workers take seats; 0 where there are none."""
+    if not workers:
+        return 0
+    board: Board | None = getattr(_HERE, "board", None)
+    if board is None:
+        board = _HERE.board = Board()
+    for worker, seat in zip(workers, board.seats[1:]):
+        worker.stand_by(seat)
+    return board.address
+
+
+def joined(steps: Sequence[Step]) -> list[Step]:
+    """The steps, those that need nothing of Python joined in rows."""
+    found: list[Step] = []
+    for native, group in groupby(steps, lambda step: isinstance(step, (Call, Fork))):
+        row: list[Any] = list(group)
+        found += [Row(row)] if native and len(row) > 1 else row
+    return found
 
 
 def _listed(branch: Sequence[Step]) -> Array:

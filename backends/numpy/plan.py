@@ -14,6 +14,7 @@ on the same kernels with fresh arrays.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -25,10 +26,11 @@ from ...passes.memory import Buffer, MemoryPlan, plan_memory, with_scratch
 from ...passes.recompute import Recomputation
 from .arena import Arena
 from .evaluate import call_view, detached, evaluate, flat_steps, kernel_of
-from .registry import NUMPY, Array, Kernel, Kernels, Step, same_place
+from .registry import NUMPY, Array, Kernel, Kernels, Step, is_native, same_place
 from .storage import Resident, attributes, is_bound, is_planned, parts_of, storage_of
 from .workers import Threaded
 
+_QUIET = nullcontext()
 SLACK = 1.02  # times what is in use at the peak: with more memory than that, a plan is made again
 
 
@@ -55,8 +57,10 @@ class Plan:
             whole = with_scratch(buffers, self.arena.needs)
             if whole.total < self.arena.peak:
                 self._bind_all(buffers, whole, programs)
-        # whether steps run on several threads, if there are any: then BLAS should use one
+        # whether steps run on several threads, if there are any: then BLAS should use one, if it is called
         self.is_parallel = any(isinstance(step, Threaded) for step in self.steps)
+        self.is_native = all(map(is_native, self.steps))
+        self._joined = kernels.joined(self.steps)
         states = {s.input: s.output for s in graph.state if s.input.name in self.resident}
         self.fed = [v for v in graph.inputs if v not in states]
         self._given = [v for i, v in enumerate(graph.outputs) if i not in states.values()]
@@ -66,7 +70,7 @@ class Plan:
         self, buffers: Sequence[Buffer], memory: MemoryPlan, programs: Callable[[Graph], Callable[..., Any]]
     ) -> None:
         """Make an arena, the arrays in it, and the steps."""
-        self.arena = Arena(memory.offsets, buffers)
+        self.arena = Arena(memory.offsets, buffers, self.memory.bound)
         self.offsets = dict(zip(self.roots, memory.offsets))
         self.arrays: dict[Var, Array] = {v: v.data for v in self.graph.constants if v.data is not None}
         self.loose: dict[Var, Any] = {}
@@ -171,7 +175,7 @@ class Plan:
         """Copy inputs of exactly the plan's types to their places; resident states are none."""
         for var, value in zip(self.fed, inputs):
             if var in self.arrays:
-                np.copyto(self.arrays[var], value)
+                self.arrays[var][...] = value
             else:
                 self.loose[var] = value
 
@@ -181,21 +185,25 @@ class Plan:
         `watch` is called after each node, when its results are in `arrays`.
         """
         self.feed(inputs)
-        steps = self.steps if watch is None else [partial(_watched, *row) for row in self._watched(watch)]
+        steps = self._joined if watch is None else [partial(_watched, *row) for row in self._watched(watch)]
         step: Step | None = None
         try:
-            with np.errstate(all="ignore"):
+            with _QUIET if self.is_native else np.errstate(all="ignore"):
                 for step in steps:
                     step()
         except Exception as error:
             assert step is not None
             raise self._blamed(error, step) from error
         outputs = [self.arrays[v].copy() if v in self.arrays else self.loose[v] for v in self._given]
+        if self._moves:
+            self._move_states()
+        self.loose.clear()
+        return outputs
+
+    def _move_states(self) -> None:
         values = [(a, self.arrays[v] if v in self.arrays else self.loose[v], shared) for a, v, shared in self._moves]
         for array, value in [(array, value.copy() if shared else value) for array, value, shared in values]:
             np.copyto(array, value)
-        self.loose.clear()
-        return outputs
 
     def _watched(self, watch: Callable[[Node], None]) -> Iterator[tuple[Step, Callable[[], None] | None]]:
         """The steps, each with what to call after it: for its node, and those behind it that have nothing to do.
@@ -217,7 +225,7 @@ class Plan:
     def _blamed(self, error: Exception, step: Step) -> TenunError:
         """The error with the node whose step failed."""
         step = step.args[0] if isinstance(step, partial) and step.func is _watched else step
-        node = next(n for n, s in zip(self.origin, self.steps) if s is step)
+        node = next((n for n, s in zip(self.origin, self.steps) if s is step), [*self.graph.nodes][-1])
         where = {"node": node.source or None, "op": node.op.name}
         if isinstance(error, TenunError):
             return error.at(**where)

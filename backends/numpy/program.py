@@ -76,11 +76,10 @@ class Program:
 
     def take(self, inputs: Sequence[Any]) -> tuple[Plan, tuple[Any, ...]]:
         """A plan for the caller alone, and its key."""
-        key = tuple((np.shape(x), getattr(x, "dtype", None)) if not isinstance(x, list) else "list" for x in inputs)
+        key = tuple([(x.shape, x.dtype) if type(x) is np.ndarray else _kind(x) for x in inputs])
         with self._lock:
             idle = self._idle.get(key)
             if idle:
-                self._idle.move_to_end(key)
                 return idle.pop(), key
         return self._make(inputs), key
 
@@ -118,6 +117,11 @@ class Program:
             shapes = ", ".join(f"{v.name}: {v.type}" for v in special.inputs)
             message = f"cannot plan {special.name!r} for inputs {shapes}: {error}"
             raise RunError(message, hint="give smaller inputs") from error
+
+
+def _kind(x: Any) -> Any:
+    """What plans depend on of an input that is no plain array."""
+    return "list" if isinstance(x, list) else (np.shape(x), getattr(x, "dtype", None))
 
 
 def _too_little(graph: Graph, report: Recomputation) -> RunError:

@@ -79,16 +79,26 @@ def copied(out: Array, x: Array) -> list[Step]:
     return [partial(np.copyto, out, x)]
 
 
+def is_native(step: Step) -> bool:
+    """Whether a step, or everything that it is made of, is compiled code: neither NumPy nor BLAS has a part in it."""
+    return getattr(step, "native", False)
+
+
 @dataclass(frozen=True)
 class Kernels:
     """The table that plans are bound with: op name -> row, under a name that tells what was measured with it; how
-    views are copied that have to be elsewhere; what convolutions cost.
+    views are copied that have to be elsewhere; what convolutions cost; how the steps of a plan are joined to fewer.
+
+    `reuse`: operations for each byte of weights from which on a shard is worth it: every shard reads all of them, and
+    memory is what threads share.
     """
 
     name: str
     rows: Mapping[str, Kernel]
     copied: Callable[[Array, Array], list[Step]] = copied
     prices: Prices = NUMPY_PRICES
+    joined: Callable[[Sequence[Step]], Sequence[Step]] = list
+    reuse: int = 100
 
 
 NUMPY = Kernels("numpy", KERNELS)

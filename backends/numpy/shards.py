@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from math import ceil
 from typing import Any
@@ -21,6 +21,7 @@ from ...ir.graph import Graph
 from ...passes.batch import batch_axis, batch_symbol
 from ...passes.cost import step_flops, total_flops, working_set
 from ..base import DEFAULT, Options
+from .blas import libraries
 from .plan import Plan
 from .program import Program
 from .registry import NUMPY, Kernels
@@ -28,7 +29,6 @@ from .storage import Resident
 from .workers import each, several
 
 SHARD_BYTES = 16 << 20  # what the largest step of a shard may read and write
-REUSE = 100  # operations for each byte of weights: every shard reads all of them, and memory is what threads share
 SHARD_FLOPS = 2 << 20  # less work than this is not worth handing to another thread
 SEQUENTIAL_FLOPS = 2 << 20  # the same of a single step of a loop over time: smaller steps wait for each other
 
@@ -42,21 +42,22 @@ class BlasThreads:
         self._libraries: list[Any] | None = None
         self._before: list[int] = []
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self) -> BlasThreads:
         """One BLAS thread inside."""
+        return self
+
+    def __enter__(self) -> None:
         with self._lock:
             self._users += 1
             if self._users == 1:
                 self._before = [library.get_num_threads() for library in self._found()]
                 self._set([1] * len(self._before))
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._set(self._before)
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._set(self._before)
 
     def _set(self, numbers: Sequence[int]) -> None:
         for library, number, before in zip(self._found(), numbers, self._before):
@@ -66,9 +67,7 @@ class BlasThreads:
     def _found(self) -> list[Any]:
         """The libraries, called without threadpoolctl's own contexts, which take 15 µs."""
         if self._libraries is None:
-            from threadpoolctl import ThreadpoolController
-
-            self._libraries = [c for c in ThreadpoolController().lib_controllers if c.user_api == "blas"]
+            self._libraries = libraries()
         return self._libraries
 
 
@@ -99,16 +98,22 @@ class ShardedProgram:
         self.graph = graph
         self.threads = options.threads if options.threads is not None else default_threads()
         self.whole = Program(graph, options, resident, kernels=kernels)
-        self._flops = max(total_flops(graph), 1)
         sequential = any(node.op.has("sequential") for node in graph.nodes)
         # the results of BLAS depend on its threads; a training has to give the same bits at any number of them
         self._one_blas_thread = self.threads == 1 or sequential or bool(resident)
-        weights = sum(v.tensor.nbytes for v in graph.constants)
-        steps = self._flops / max(step_flops(graph), 1)
-        self._least = ceil(SEQUENTIAL_FLOPS * steps) if sequential else max(SHARD_FLOPS, REUSE * weights)
         symbol = batch_symbol(graph)
         self._axes = [batch_axis(v, symbol) or 0 for v in graph.inputs] if symbol else None
         self._output_axes = [batch_axis(v, symbol) or 0 for v in graph.outputs] if symbol else []
+        if symbol:
+            self._weigh(graph, sequential)
+
+    def _weigh(self, graph: Graph, sequential: bool) -> None:
+        """How much work a sample is, and how many samples should be in a shard."""
+        self._flops = max(total_flops(graph), 1)
+        weights = sum(v.tensor.nbytes for v in graph.constants)
+        steps = self._flops / max(step_flops(graph), 1)
+        shared = max(SHARD_FLOPS, self.whole.kernels.reuse * weights)
+        self._least = ceil(SEQUENTIAL_FLOPS * steps) if sequential else shared
         # samples in a shard: as many as fit the cache, enough to be worth a thread
         self._shard = max(SHARD_BYTES // max(working_set(graph), 1), -(-self._least // self._flops), 1)
 
@@ -121,7 +126,7 @@ class ShardedProgram:
         if self._axes is None:
             return 0
         batch = inputs[0].shape[self._axes[0]]
-        if any(x.shape[axis] != batch for x, axis in zip(inputs, self._axes)):
+        if len(inputs) > 1 and any(x.shape[axis] != batch for x, axis in zip(inputs, self._axes)):
             return 0
         # an even number of equal parts, two at least if each is work enough: a small batch still uses two cores
         parts = 2 * max(1, ceil(batch / (2 * self._shard)))
@@ -150,9 +155,14 @@ class ShardedProgram:
             results = each([partial(self.whole, *part) for part in self._parts(inputs, size)])
         return [np.concatenate(column, axis) for column, axis in zip(zip(*results), self._output_axes)]
 
-    @contextmanager
-    def running(self, plan: Plan) -> Iterator[None]:
+    def running(self, plan: Plan) -> AbstractContextManager[None]:
         """What runs of a plan are inside of: the threads that it may use."""
-        alone = self._one_blas_thread or plan.is_parallel
-        with BLAS.one() if alone else nullcontext(), several(self.threads if plan.is_parallel else 1):
-            yield
+        workers = several(self.threads if plan.is_parallel else 1)
+        alone = (self._one_blas_thread or plan.is_parallel) and not plan.is_native
+        return _within(BLAS.one(), workers) if alone else workers
+
+
+@contextmanager
+def _within(first: AbstractContextManager[None], second: AbstractContextManager[None]) -> Iterator[None]:
+    with first, second:
+        yield

@@ -72,7 +72,8 @@ class Storage:
 
 def is_planned(var: Var) -> bool:
     """Whether a value has an array of known size before the run."""
-    return isinstance(var.type, Tensor) and var.type.is_static and var.type.dtype is not string
+    t = var.type
+    return isinstance(t, Tensor) and t.is_static and t.dtype is not string
 
 
 def is_bound(node: Node) -> bool:
@@ -180,7 +181,7 @@ class _StoragePass:
     def enter(self, var: Var, root: Root) -> None:
         self.storage.root_of[var] = root
         root.groups.append([var])
-        self.storage.phantoms[var] = _phantom(var.tensor.static, np.dtype(var.tensor.dtype.numpy))
+        self.storage.phantoms[var] = _phantom(var.tensor.static, var.tensor.dtype.numpy)
         root.last = max(root.last, self.last_use.get(var, -1))
 
     def _enter_part(self, var: Var, node: Node, operand: int) -> None:
@@ -262,15 +263,17 @@ class _Candidates:
 
     def __init__(self, plain: _StoragePass) -> None:
         self.plain, self.storage = plain, plain.storage
-        self.spans = {root: (root.first, root.last) for root in self.storage.roots}
         self.outputs = set(plain.heirs.values())
         self.whole_of: dict[Root, Root] = {}  # of a buffer that became part of another one
-        self.alive = _alive(self.storage, len(plain.nodes))
 
     def chosen(self) -> dict[Var, tuple[Node, int]]:
         """The parts: first those that are made shortly before they are joined, then what is left of a node at once."""
         found: dict[Var, tuple[Node, int]] = {}
-        wholes = [list(self._of(node)) for node in self.plain.nodes]
+        wholes = [parts for parts in map(list, map(self._of, self.plain.nodes)) if parts]
+        if not wholes:
+            return found
+        self.spans = {root: (root.first, root.last) for root in self.storage.roots}
+        self.alive = _alive(self.storage, len(self.plain.nodes))
         single = sorted(([c] for whole in wholes for c in whole), key=lambda one: self._longer(*one[0]))
         for some in (*single, *reversed(wholes)):
             left = {var: (node, operand) for var, node, operand in some if var not in found}
@@ -284,7 +287,7 @@ class _Candidates:
 
     def _of(self, node: Node) -> Iterator[tuple[Var, Node, int]]:
         """The operands of a node that could be made in its result."""
-        if not is_bound(node) or kernel_of(node.op).parts is None or node.output not in self.plain.last_use:
+        if kernel_of(node.op).parts is None or not is_bound(node) or node.output not in self.plain.last_use:
             return
         parts = parts_of(node, self.storage.phantoms[node.output])
         for operand, (var, part) in enumerate(zip(node.inputs, parts)):

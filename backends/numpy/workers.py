@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import count, pairwise
 from typing import Any, Protocol
@@ -134,16 +134,16 @@ class Idle:
         self._owner = os.getpid()
         self._workers: list[Worker] = []
 
-    def take(self) -> Worker:
-        """A worker for the caller alone."""
+    def take(self, count: int) -> list[Worker]:
+        """Workers for the caller alone."""
         with self._lock:
             if self._owner != os.getpid():
                 self._owner, self._workers = os.getpid(), []
-            return self._workers.pop() if self._workers else Worker()
+            return [self._workers.pop() if self._workers else Worker() for _ in range(count)]
 
-    def give_back(self, worker: Worker) -> None:
+    def give_back(self, workers: Sequence[Worker]) -> None:
         with self._lock:
-            self._workers.append(worker)
+            self._workers += workers
 
 
 IDLE = Idle()
@@ -155,17 +155,20 @@ def team() -> list[Worker]:
     return found
 
 
-@contextmanager
-def several(threads: int) -> Iterator[None]:
+class several:  # noqa: N801 - a context, as a function would make it in three times the time
     """Work inside may use so many threads."""
-    before = team()
-    taken = _HERE.team = [IDLE.take() for _ in range(threads - 1)]
-    try:
-        yield
-    finally:
-        _HERE.team = before
-        for worker in taken:
-            IDLE.give_back(worker)
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def __enter__(self) -> None:
+        self._before = team()
+        self._taken = _HERE.team = IDLE.take(self._threads - 1) if self._threads > 1 else []
+
+    def __exit__(self, *error: object) -> None:
+        _HERE.team = self._before
+        if self._taken:
+            IDLE.give_back(self._taken)
 
 
 def each(tasks: Sequence[Task]) -> list[Any]:

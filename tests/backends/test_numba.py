@@ -16,9 +16,9 @@ import tenun
 from tenun.backends.numba import compiler
 from tenun.backends.numba.compiler import Call
 from tenun.backends.numba.copies import copied
-from tenun.backends.numba.crew import Fork, together
+from tenun.backends.numba.crew import Fork, Row, joined, together
 from tenun.backends.numba.registry import ROWS, table
-from tenun.backends.numba.vectors import load_some, store_some
+from tenun.backends.numba.vectors import LANES, load_some, store_some
 from tenun.backends.numpy.evaluate import flat_steps, kernel_attributes, run_time_type
 from tenun.backends.numpy.registry import KERNELS, Kernel
 from tenun.backends.numpy.workers import Parallel, each, several
@@ -51,11 +51,14 @@ def poisoned(shape: Any, dtype: Any = np.float32) -> Array:
     return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 1, dtype)
 
 
-def results(row: Kernel, name: str, operands: list[Any], attrs: dict[str, Any]) -> tuple[list[Array], bool]:
-    """What a row computes, and whether a compiled function does so."""
+def results(
+    row: Kernel, name: str, operands: list[Any], attrs: dict[str, Any], unused: tuple[int, ...] = ()
+) -> tuple[list[Any], bool]:
+    """What a row computes, and whether a compiled function does so; nobody asks for the `unused` results."""
     op, types = lookup(name), tuple(None if a is None else run_time_type(a) for a in operands)
     canonical = {k: check(a, attrs[k]) if k in attrs else a.default for k, a in op.attributes.items()}
-    outs = tuple(poisoned(t.static, t.dtype.numpy) for t in infer(op, types, canonical))  # type: ignore[union-attr]
+    made: Any = infer(op, types, canonical)
+    outs = tuple(None if i in unused else poisoned(t.static, t.dtype.numpy) for i, t in enumerate(made))
     concrete = kernel_attributes(op, canonical, types)
     steps = row.call(*operands, **concrete, out=outs if op.many else outs[0], scratch=poisoned)
     for step in flat_steps(steps):
@@ -63,14 +66,18 @@ def results(row: Kernel, name: str, operands: list[Any], attrs: dict[str, Any]) 
     return list(outs), is_compiled(steps)
 
 
-def agree(name: str, operands: list[Any], expect: bool = True, tolerance: float = 2e-6, **attrs: Any) -> None:
+def agree(
+    name: str, operands: list[Any], expect: bool = True, tolerance: float = 2e-6, unused: tuple[int, ...] = (),
+    **attrs: Any,
+) -> None:  # fmt: skip
     """The row gives what NumPy's kernel gives, and is compiled (or falls back) as expected."""
     with np.errstate(all="ignore"):
-        got, compiled = results(table().rows[name], name, operands, attrs)
-        want, _ = results(KERNELS[name], name, operands, attrs)
+        got, compiled = results(table().rows[name], name, operands, attrs, unused)
+        want, _ = results(KERNELS[name], name, operands, attrs, unused)
     assert compiled == expect, f"{name} {'falls back' if expect else 'is compiled'}"
     for a, b in zip(got, want):
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+        if b is not None:
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------
@@ -207,6 +214,16 @@ def test_copies_in_another_order(shape: tuple[int, ...], order: tuple[int, ...],
     np.testing.assert_array_equal(out, x)
 
 
+@pytest.mark.parametrize("width", [16, 37])
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_rows_by_index(width: int, dtype: Any) -> None:
+    indices = np.random.default_rng(2).integers(-9, 9, (40, 25)).astype(dtype)
+    agree("gather", [random(9, width), indices], tolerance=0, axis=0)
+    agree("gather", [random(9, width), indices.T], tolerance=0, axis=0)
+    agree("gather", [random(9, 3), indices], False, tolerance=0, axis=0)
+    agree("gather", [random(9, 18), indices], False, tolerance=0, axis=1)
+
+
 def test_products_are_summed_in_one_order_wherever_a_row_is() -> None:
     x, y = random(11, 300), constant(300, 70)
     row = table().rows["matmul"]
@@ -253,6 +270,27 @@ def test_recurrent_layers(name: str, direction: str, n: int, steps: int, size: i
         operands = recurrent_operands(name, n, steps, size, 2 if direction == "bidirectional" else 1, masked)
         for zero_masked in (False, True) if masked else (False,):
             agree(name, operands, direction=direction, zero_masked=zero_masked, tolerance=2e-5)
+
+
+@pytest.mark.parametrize("name, unused", [("lstm", (6,)), ("gru", ())])
+@pytest.mark.parametrize("n, steps, size, direction, states", [
+    (16, 5, 16, "bidirectional", False), (48, 6, 9, "reverse", True), (80, 4, 7, "bidirectional", True),
+    (32, 1, 5, "forward", False), (5, 4, 8, "forward", True),
+])  # fmt: skip
+def test_recurrent_layers_in_training(
+    name: str, unused: tuple[int, ...], n: int, steps: int, size: int, direction: str, states: bool
+) -> None:
+    directions, compiled = 2 if direction == "bidirectional" else 1, n % LANES == 0
+    operands = recurrent_operands(name, n, steps, size, directions, states)
+    operands[3], operands[4] = operands[3] if states else None, None
+    agree(f"{name}_record", operands, compiled, direction=direction, tolerance=2e-5)
+    *_, record = results(KERNELS[f"{name}_record"], f"{name}_record", operands, {"direction": direction})[0]
+    last = [random(n, directions, size, seed=s) for s in range(2 if name == "lstm" else 1)]
+    for dy in (random(n, steps, directions, size), None):
+        given = [*operands, dy, *last, record]
+        agree(f"{name}_grad", given, compiled, unused=unused, direction=direction, tolerance=1e-4)
+    mask = np.random.default_rng(3).random((n, steps)) < 0.6
+    agree(f"{name}_record", [*operands[:4], mask, *operands[5:]], False, direction=direction, tolerance=2e-5)
 
 
 def test_recurrent_activations() -> None:
@@ -393,7 +431,11 @@ def add_one(x: int) -> None:
     store_some(x, load_some(x, 1) + np.float32(1), 1)
 
 
-ADD_ONE = compiler.compiled(add_one)
+def copy_4(x: int, out: int) -> None:
+    store_some(out, load_some(x, 4), 4)
+
+
+ADD_ONE, COPY_4 = compiler.compiled(add_one), compiler.compiled(copy_4)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 12])
@@ -405,6 +447,24 @@ def test_every_branch_is_run_once(threads: int) -> None:
         for _ in range(200):
             fork()
     np.testing.assert_array_equal(counts, 600)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_steps_without_python_are_one_call(threads: int) -> None:
+    """In their order: what a fork counts is there when the next step reads it."""
+    counts, before, after = (np.zeros(4, np.float32) for _ in range(3))
+    (fork,) = together(counting(counts))
+    looks = [Call(COPY_4, counts, into) for into in (before, after)]
+    other = partial(np.add, 0, 0)
+    rows = joined([looks[0], fork, fork, looks[1], other, fork])
+    assert [type(step) for step in rows] == [Row, partial, Fork]
+    with several(threads):
+        for i in range(100):
+            for step in rows:
+                step()
+            np.testing.assert_array_equal(after, 3 * (3 * i + 2))
+            np.testing.assert_array_equal(before, 9 * i)
+    np.testing.assert_array_equal(counts, 900)
 
 
 def test_who_stands_by_still_takes_tasks() -> None:

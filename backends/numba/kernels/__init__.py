@@ -1,3 +1,3 @@
 """Compiled kernels, one file a family, mirrored on `ir/ops/`.  Importing this package fills `registry.ROWS`."""
 
-from . import chains, conv, elementwise, linalg, norm, pool, recurrent, winograd  # noqa: F401
+from . import chains, conv, elementwise, index, linalg, norm, pool, recurrent, recurrent_grad, winograd  # noqa: F401

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -21,12 +21,14 @@ from ....ir.ops.recurrent import SIGMOID
 from ...numpy.kernels import recurrent_layer as plain
 from ...numpy.kernels.rows import contiguous
 from ...numpy.registry import Array, Scratch, Step
-from ...numpy.workers import LEAST_FLOPS, MOST, cuts, together
-from ..compiler import Call, variant
+from ...numpy.workers import MOST
+from ..compiler import Call, compiled, variant
+from ..crew import shares, together
 from ..expressions import activation_of
 from ..functions import bounded_sigmoid, linear
+from ..products import is_plain
 from ..registry import row
-from ..vectors import LANES, ROWS, byte, fma, load, product_tile, store, store_some
+from ..vectors import LANES, ROWS, byte, fma, load, load_some, product_tile, spread, store, store_some
 
 CHUNK_BYTES = 1 << 19  # products with x of a chunk of samples and steps: half of L2
 CHUNK_SAMPLES = 32  # enough for what is read of recurrent weights
@@ -118,17 +120,17 @@ def _rnn_cell(sums: int, given: int, bias: int, h: int, new: int, c: int) -> Any
 
 
 def project(
-    samples: int, steps: int, depth: int, panels: int, x: int, x_n: int, none: int, weights: int, out: int
+    samples: int, steps: int, depth: int, panels: int, x: int, x_n: int, none: int, weights: int, out: int, out_n: int
 ) -> None:
     """out (samples, steps, panels, PANEL vectors) = x (samples, steps, depth) @ weights (panels, depth, PANEL vectors).
 
-    x_n: bytes between samples of x; none: an int64 of 0.
+    x_n, out_n: bytes between samples; none: an int64 of 0.
     """
     pitch, width = 4 * depth, panels * PANEL * VECTOR
     for p in range(panels):
         panel = weights + p * depth * PANEL * VECTOR
         for n in range(samples):
-            source, target = x + n * x_n, out + n * steps * width + p * PANEL * VECTOR
+            source, target = x + n * x_n, out + n * out_n + p * PANEL * VECTOR
             t = 0
             while t + ROWS <= steps:
                 tile(source + t * pitch, pitch, none, 1, depth, panel, target + t * width, width, 0)
@@ -136,6 +138,25 @@ def project(
             while t < steps:
                 single(source + t * pitch, pitch, none, 1, depth, panel, target + t * width, width, 0)
                 t += 1
+
+
+def begin(samples: int, hidden: int, units: int, state: int, given: int, given_n: int) -> None:
+    """state (samples, units) = given (samples, hidden), given_n bytes between samples, or zeros; zeros behind it."""
+    for n in range(samples):
+        for c in range(0, units, LANES):
+            count = min(LANES, hidden - c)
+            made = load_some(given + n * given_n + 4 * c, count) if given != 0 and count > 0 else spread(np.float32(0))
+            store(state + 4 * (n * units + c), made)
+
+
+def end(samples: int, hidden: int, units: int, state: int, out: int, out_n: int) -> None:
+    """out (samples, hidden), out_n bytes between samples, = state (samples, units)."""
+    for n in range(samples):
+        for c in range(0, hidden, LANES):
+            store_some(out + n * out_n + 4 * c, load(state + 4 * (n * units + c)), min(LANES, hidden - c))
+
+
+begin_compiled, end_compiled = compiled(begin), compiled(end)
 
 
 def loop(
@@ -152,7 +173,8 @@ def loop(
     units = panels * BLOCKS * VECTOR
     for s in range(length):
         t = length - 1 - s if backwards else s
-        for p in range(panels):
+        for k in range(panels):
+            p = panels - 1 - k if s % 2 else k  # to and fro: what was read last still is in the first cache
             weights, place = recurrent + p * hidden * PANEL * VECTOR, p * BLOCKS * VECTOR
             n = 0
             while n < samples:
@@ -288,21 +310,23 @@ class Layer(plain.Layer):
         """`states` and `lasts`: the first and last h, and c where there is one."""
         packed = self.by_panel(w), self.by_panel(self._r), self.bias_panels(bias)
         x = contiguous(self.x, self.dtype, self.prologue, self._scratch)
-        flops = 2 * self.batch * self.length * (w.size + self._r.size)
-        parts = cuts(self.batch, flops, most=MOST // self.directions, unit=ROWS)
-        branches = [
-            self.branch(d, n, x, [p[d] for p in packed], states, y, lasts)
-            for d, n in product(range(self.directions), parts)
+        states = [
+            s if s is None or is_plain(s) else contiguous(s, self.dtype, self.prologue, self._scratch) for s in states
         ]
-        worth = flops >= LEAST_FLOPS * len(branches)
-        shared = together(branches) if worth else [step for branch in branches for step in branch]
-        return [*self.prologue, *shared, *self.blanked(y, states[0] is not None, zero_masked)]
+        flops = 2 * self.batch * self.length * (w.size + self._r.size)
+        parts = shares(self.batch, flops // self.directions, most=MOST // self.directions, unit=ROWS)
+        places = list(product(range(self.directions), parts))
+        branches = [self.branch(d, n, x, [p[d] for p in packed], states, y, lasts, len(places) == 1) for d, n in places]
+        return [*self.prologue, *together(branches), *self.blanked(y, states[0] is not None, zero_masked)]
 
     def branch(
         self, d: int, part: slice, x: Array, packed: Sequence[Array], states: Sequence[Array | None], y: Array | None,
-        lasts: Sequence[Array | None],
+        lasts: Sequence[Array | None], alone: bool,
     ) -> list[Step]:  # fmt: skip
-        """The steps of some samples in one direction, chunk by chunk."""
+        """The steps of some samples in one direction, chunk by chunk.
+
+        `alone`: there is no other branch; what is no loop is shared out.
+        """
         weights, recurrent, bias = packed
         samples, width = part.stop - part.start, self.panels * self.panel
         size = min(samples, CHUNK_SAMPLES)
@@ -312,10 +336,10 @@ class Layer(plain.Layer):
         sums = self._scratch((ROWS, self.panel), self.dtype)
         backwards = self.backwards(d)
         steps: list[Step] = []
+        sizes = samples, self.hidden, self.units
         for state, first in zip(states_of[::2], states):
-            steps.append(partial(state.fill, 0))
-            if first is not None:
-                steps.append(partial(np.copyto, state[:, : self.hidden], first[part, d]))
+            given_state = None if first is None else first[part, d]
+            steps.append(Call(begin_compiled, *sizes, state, given_state, *strides_of(given_state)[:1]))
         spans = [slice(i, min(i + length, self.length)) for i in range(0, self.length, length)]
         for start in range(0, samples, size):
             n = slice(start, min(start + size, samples))
@@ -325,9 +349,12 @@ class Layer(plain.Layer):
                 mask = None if self.mask is None else self.mask[part][n, t]
                 shown = None if y is None else y[part][n, t, d]
                 source = x[part][n, t]
-                steps.append(Call(
-                    self.project, count, span, x.shape[2], self.panels, source, source.strides[0], NONE, weights, given,
-                ))  # fmt: skip
+                steps += together(
+                    [
+                        [self.projected(source[:, piece], weights, given[:, piece], span * width * 4)]
+                        for piece in shares(span, 2 * count * span * weights.size if alone else 0, unit=ROWS)
+                    ]
+                )
                 steps.append(Call(
                     self.compute, count, span, self.hidden, self.panels, backwards, given, recurrent, bias, h, new, c,
                     NONE, sums, mask, *strides_of(mask), shown, *strides_of(shown),
@@ -335,7 +362,15 @@ class Layer(plain.Layer):
                 h, new = (new, h) if span % 2 else (h, new)
         turned = self.length % 2
         found = [(last, state) for last, state in zip(lasts, (states_of[turned], states_of[2])) if last is not None]
-        return [*steps, *(partial(np.copyto, last[part, d], state[:, : self.hidden]) for last, state in found)]
+        for last, state in found:
+            target = last[part, d]
+            steps.append(Call(end_compiled, *sizes, state, target, target.strides[0]))
+        return steps
+
+    def projected(self, x: Array, weights: Array, out: Array, out_n: int) -> Call:
+        """The products with x (samples, steps, features); out_n: bytes between samples of `out`."""
+        *sizes, depth = x.shape
+        return Call(self.project, *sizes, depth, self.panels, x, x.strides[0], NONE, weights, out, out_n)
 
 
 def strides_of(array: Array | None) -> tuple[int, int]:

@@ -24,12 +24,13 @@ from ..registry import Array, Scratch, Step, kernel
 from ..workers import cuts, together
 from .elementwise import activate
 from .memory import Block, Memory, blocks, compute_dtype
+from .products import matrix_product
 
 Pads = tuple[tuple[int, int], ...]
 Apply = Callable[[Array, Array, "Array | None"], list[Step]]  # (source, out, residual) -> steps
 
 BLOCK_BYTES = 1 << 20  # patches of a block: fit L2
-COLUMNS_BYTES = 1 << 18  # of patches as columns and their results
+COLUMNS_BYTES = 1 << 19  # of patches as columns and their results
 BLOCK_ROWS = 64  # but a product of fewer rows than this is slow
 PADDED_BYTES = 1 << 19  # padded images made at once
 DEPTHWISE_ELEMENTS = 1 << 16  # output elements of a depthwise block
@@ -436,7 +437,7 @@ def _in_place(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
     limit = BLOCK_BYTES // (sum(weights.shape) * weights.itemsize) if layer.epilogue else prod(out.shape)
 
     def sums(given: Array, out: Array) -> list[Step]:
-        return [partial(np.matmul, given.reshape(len(out), len(weights), copy=False), weights, out=out)]
+        return matrix_product(given.reshape(len(out), len(weights), copy=False), weights, out)
 
     def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
         matrix = window_matrix(part, source, out)
@@ -467,7 +468,7 @@ def _patches(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
         by_group = np.moveaxis(windows.reshape(*windows.shape[:-1], groups, merged * channels, copy=False), -2, 0)
         return [
             partial(np.copyto, patches.reshape(by_group.shape), by_group),
-            partial(np.matmul, patches, weights, out=out.reshape(-1, groups, outs).swapaxes(0, 1)),
+            *matrix_product(patches, weights, out.reshape(-1, groups, outs).swapaxes(0, 1)),
         ]
 
     def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
@@ -501,7 +502,7 @@ def _planes(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
         by_tap = windows.transpose(order)
         return [
             partial(np.copyto, patches.reshape(by_tap.shape), by_tap),
-            partial(np.matmul, patches.T, weights, out=out),
+            *matrix_product(patches.T, weights, out),
         ]
 
     def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:

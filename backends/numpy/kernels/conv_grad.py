@@ -26,6 +26,7 @@ from .conv import (
     windows_of,
 )
 from .memory import Memory, blocks, compute_dtype
+from .products import matrix_product
 from .rows import contiguous
 
 BLOCK_BYTES = 1 << 20  # patches of a block: fit L2
@@ -105,10 +106,10 @@ class _Product(Memory):
     def _sum(self, rows: Array, above: Array) -> list[Step]:
         """total += rowsᵀ @ above; the first time, = ."""
         into = self.work("product", self.total.shape) if self.begun else self.total
-        product = partial(np.matmul, rows.swapaxes(1, 2), above, out=into)
+        product = matrix_product(rows.swapaxes(1, 2), above, into)
         added = [partial(np.add, self.total, into, out=self.total)] if self.begun else []
         self.begun = True
-        return [product, *added]
+        return [*product, *added]
 
     def finish(self) -> list[Step]:
         """Of merged groups, only the products of a group with itself are wanted."""

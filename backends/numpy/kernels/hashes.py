@@ -1,7 +1,7 @@
 """Hashes of texts, of all texts of one length at once: the formulas branch on the length only.
 
 Fingerprint64 is that of FarmHash (farmhashna::Hash64, version 1.1), SipHash-2-4 its reference.  Numbers are
-little-endian words of 64 bits; everything wraps.
+little-endian words of 64 bits; everything wraps.  MurmurHash3_x86_32 (Appleby 2011) has words of 32 bits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ K0, K1, K2 = (np.uint64(k) for k in (0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9
 
 
 def hash_texts(texts: Sequence[bytes], key: Sequence[int]) -> Array:
-    """The hash of each text, u64: SipHash with a key of two integers, else Fingerprint64."""
+    """The hash of each text, u64: with a key of one integer MurmurHash3, of two SipHash, else Fingerprint64."""
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     out = np.empty(len(texts), np.uint64)
     words = [np.uint64(k & (1 << 64) - 1) for k in key]
@@ -26,7 +26,7 @@ def hash_texts(texts: Sequence[bytes], key: Sequence[int]) -> Array:
         (places,) = np.nonzero(lengths == length)
         data = np.frombuffer(b"".join(texts[i] for i in places.tolist()), np.uint8).reshape(len(places), length)
         with np.errstate(over="ignore"):
-            out[places] = _sip(data, *words) if key else fingerprint(data)
+            out[places] = (fingerprint, murmur, _sip)[len(words)](data, *words)
     return out
 
 
@@ -167,3 +167,26 @@ def _sip_rounds(v: list[Array], number: int) -> None:
         v[1] = _rotate(v[1], 47) ^ v[2]
         v[3] = _rotate(v[3], 43) ^ v[0]
         v[2] = _rotate(v[2], 32)
+
+
+# ---- MurmurHash3 ----------------------------------------------------------------------------------------------
+
+
+def murmur(data: Array, seed: np.uint64) -> Array:
+    """MurmurHash3_x86_32 of each row of bytes, in 64 bits."""
+    length = data.shape[1]
+    h = np.full(len(data), np.uint32(seed & _u(0xFFFFFFFF)))
+    for place in range(0, length, 4):
+        word = _word(data, place, min(4, length - place)).astype(np.uint32)
+        h = h ^ (_left(word * np.uint32(0xCC9E2D51), 15) * np.uint32(0x1B873593))
+        if place + 4 <= length:
+            h = _left(h, 13) * np.uint32(5) + np.uint32(0xE6546B64)
+    h = h ^ np.uint32(length)
+    for right, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        h = (h ^ (h >> np.uint32(right))) * np.uint32(factor)
+    return h.astype(np.uint64)
+
+
+def _left(x: Array, by: int) -> Array:
+    """32 bits turned to the left."""
+    return (x << np.uint32(by)) | (x >> np.uint32(32 - by))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,10 +15,12 @@ from ....ir.ops.linalg import _letters as spelled_terms
 from ..registry import Array, Scratch, Step, function, is_constant, kernel
 from ..workers import cuts, together
 from .elementwise import activate
+from .products import matrix_product
 from .rows import Row, as_matrix, converted, packed, wide_dtype
 
 CHUNK_BYTES = 1 << 21  # of the result: smaller ones cost the product more than they save the epilogue
 CHUNK_ROWS = 192  # products of fewer rows are slow
+FEW = 1 << 13  # elements up to which calls cost more than what they compute
 
 
 # ---- matmul --------------------------------------------------------------------------------------------------
@@ -100,7 +103,7 @@ def _product(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
     if y.ndim == 2 and x.ndim == 2:
         halves = [] if isinstance(epilogue, _WholeEpilogue) else _side_by_side(x, y, out, epilogue)
         return halves or _chunks(x, y, out, epilogue)
-    return [partial(np.matmul, x, y, out=out), *epilogue.steps(out, ...)]
+    return [*matrix_product(x, y, out), *epilogue.steps(out, ...)]
 
 
 def _side_by_side(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
@@ -111,7 +114,7 @@ def _side_by_side(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[St
         return []
     if out.shape[0] >= out.shape[1]:
         return together([_chunks(x[n], y, out[n], epilogue.of(n, len(out))) for n in halves])
-    products = [[partial(np.matmul, x, y[:, n], out=out[:, n])] for n in halves]
+    products = [matrix_product(x, y[:, n], out[:, n]) for n in halves]
     return [*together(products), *epilogue.steps(out, ...)]
 
 
@@ -131,7 +134,7 @@ def _chunks(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
     steps: list[Step] = []
     for start in range(0, len(out), max(rows, 1)):
         part = slice(start, min(start + rows, len(out)))
-        steps.append(partial(np.matmul, x[part], y, out=out[part]))
+        steps += matrix_product(x[part], y, out[part])
         steps += epilogue.steps(out[part], part)
     return steps
 
@@ -176,8 +179,14 @@ class Epilogue:
         if self.residual is not None:
             steps.append(partial(np.add, part, self.residual[place], out=part))
         if self._activate is not None:
-            steps.append(partial(self._activate, part))
+            steps.append(self._activated(part, self._activate))
         return steps
+
+    def _activated(self, part: Array, activate: Callable[[Array], None]) -> Step:
+        """The activation as a step; relu of a few numbers as the one ufunc that takes the least time to start."""
+        if self.activation.name == "relu" and not self.activation.attrs and part.size <= FEW:
+            return partial(np.maximum, part, np.zeros_like(part), out=part)
+        return partial(activate, part)
 
     def _add_bias(self, part: Array, place: Any) -> list[Step]:
         bias = self.bias

@@ -21,7 +21,7 @@ from .memory import Block, Memory, blocks, compute_dtype
 
 Pairs = tuple[tuple[int, int], ...]
 
-BLOCK_BYTES = 1 << 18  # input of a block
+BLOCK_BYTES = 1 << 19  # input of a block
 POOL_FLOPS = 32  # what an element counts for where work is shared out: products go so much faster
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from ..flow import Tasks
 from ..registry import Array, Scratch, Step, kernel
 from .memory import compute_dtype
+from .products import in_pieces
 from .recurrent import Gru, Lstm, Rnn, peeped_into
 from .recurrent_layer import RING, Loop, before, is_plain, is_worth_a_thread
 from .recurrent_sums import Left, Outs, Sums
@@ -105,8 +106,8 @@ class Backward:
     def through(self, r: Array, dz: Array, out: Array) -> Step:
         """out (D, H, N) = r (D, H, rows) @ dz (D, rows, N)."""
         if self.layer.directions > 1 or not r[0].flags.c_contiguous:
-            return partial(np.matmul, r, dz, out)
-        return partial(r[0].dot, dz[0], out[0])
+            return in_pieces(r, dz, out) or partial(np.matmul, r, dz, out)
+        return in_pieces(r[0], dz[0], out[0]) or partial(r[0].dot, dz[0], out[0])
 
     # ---- ahead of the loop
 
@@ -327,7 +328,7 @@ class GruBackBefore(Backward):
         return [
             partial(np.multiply, after, k[0], made[0]),
             partial(np.multiply, after, k[2:4], made[2:4]),
-            partial(np.matmul, self.r[..., 2 * size :], of_n, d_u),
+            in_pieces(self.r[..., 2 * size :], of_n, d_u) or partial(np.matmul, self.r[..., 2 * size :], of_n, d_u),
             partial(np.multiply, d_u, k[1], made[1]),
             partial(np.multiply, d_u, k[4], made[4]),
             *self.in_rows(made, dz),

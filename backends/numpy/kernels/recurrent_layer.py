@@ -24,6 +24,7 @@ from ..flow import Tasks
 from ..registry import Array, Scratch, Step, is_constant
 from .elementwise import activate
 from .memory import Memory, compute_dtype
+from .products import in_pieces, matrix_product
 
 PART_BYTES = 1 << 20  # of the products with x of a part: so much stays in the cache until the loop reads it
 PARTS = 12  # of a sequence at least, where each of them is worth the tasks: while the last one runs others idle
@@ -171,8 +172,12 @@ class Loop(Layer):
         weights = self.packed(r, (count, d, size, size), lambda out: self._fill(out, r, order))
         if d == 1:
             rows = weights.reshape(count * size, size)
-            return lambda h, out: partial(rows.dot, h[0], out.reshape(count * size, n))
-        return lambda h, out: partial(np.matmul, weights, h, out)
+
+            def product_of(h: Array, out: Array) -> Step:
+                return in_pieces(rows, h, out) or partial(rows.dot, h, out)
+
+            return lambda h, out: product_of(h[0], out.reshape(count * size, n))
+        return lambda h, out: in_pieces(weights, h, out) or partial(np.matmul, weights, h, out)
 
     def _gate(self, weights: Array, gate: int) -> Array:
         """The columns of a gate among weights (D, A, G·H)."""
@@ -304,10 +309,10 @@ class Loop(Layer):
         """out (T, G, H, N) = weights (G, H, E) @ x (T, E, N); of one sequence all T at once."""
         count = weights.shape[0] * weights.shape[1]
         flat = out.reshape(len(out), count, self.batch, copy=False) if self.directions == 1 else None
-        if self.batch != 1 and flat is None:
-            return [partial(np.matmul, weights, x[:, np.newaxis], out)]
         if self.batch != 1:
-            return [partial(np.matmul, weights.reshape(count, -1), x, flat)]
+            if flat is None:
+                return matrix_product(weights, x[:, np.newaxis], out)
+            return matrix_product(weights.reshape(count, -1), x, flat)
         columns = weights.transpose(2, 0, 1).reshape(-1, count, copy=False)
         if flat is not None:
             return [partial(np.matmul, x[..., 0], columns, flat[..., 0])]

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..flow import Tasks
 from ..registry import Array, Step
+from .products import matrix_product
 from .recurrent_layer import RING, Loop
 
 Some = Array | None
@@ -102,9 +103,9 @@ class Sums:
         """The product of a and b, to the sum of such products; BLAS is fastest where a has the long axis last."""
         total = self._total(what, (len(a), b.shape[1]))
         if not i:
-            return [partial(np.matmul, a, b, total)]
+            return matrix_product(a, b, total)
         part = self.layer.work(f"part {what}", total.shape)
-        return [partial(np.matmul, a, b, part), partial(np.add, total, part, total)]
+        return [*matrix_product(a, b, part), partial(np.add, total, part, total)]
 
     # ---- dx
 
@@ -113,7 +114,7 @@ class Sums:
         layer, w = self.layer, self.w[d]
         place, dz = layer.ordered(self._dx(d), d)[:, start:stop], dz[:, self._whole(self.of_x)]
         if layer.batch != 1:
-            return [partial(np.matmul, dz.transpose(0, 2, 1), w, place.transpose(1, 0, 2))]
+            return matrix_product(dz.transpose(0, 2, 1), w, place.transpose(1, 0, 2))
         made = layer.work(f"dx {slot} {d}", (stop - start, layer.features))
         return [partial(np.matmul, dz[..., 0], w, made), partial(np.copyto, place[0], made)]
 

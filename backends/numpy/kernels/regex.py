@@ -330,8 +330,8 @@ class Pattern:
             states = self._closure(states, char, text[i + 1 : i + 2])
         return self.accept in states
 
-    def _search(self, text: str, at: int) -> tuple[int, int] | None:
-        """The first match from a place on."""
+    def _search(self, text: str, at: int, longest: bool = False) -> tuple[int, int] | None:
+        """The first match from a place on: the preferred one, or the longest of those that begin there."""
         states, best = dict[int, int](), None
         for i in range(at, len(text) + 1):
             if best is None:
@@ -341,8 +341,9 @@ class Pattern:
             reached = self._closure(states, text[i - 1 : i] if i else "", text[i : i + 1])
             if self.accept in reached:
                 best = reached[self.accept], i
-                tried = list(reached)
-                reached = {s: reached[s] for s in tried[: tried.index(self.accept)]}  # what is preferred to this match
+                tried = list(reached)  # those that began earlier first
+                kept = [s for s in tried if reached[s] <= best[0]] if longest else tried[: tried.index(self.accept)]
+                reached = {s: reached[s] for s in kept}  # what is preferred to this match
             states = self._after(reached, text[i : i + 1]) if i < len(text) else {}
         return best
 
@@ -356,9 +357,28 @@ class Pattern:
             yield found
             at = last = found[1]
 
+    def _longest_spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where the longest matches are; the character after an empty one is passed over."""
+        at = 0
+        while at <= len(text) and (found := self._search(text, at, longest=True)) is not None:
+            yield found
+            at = max(found[1], found[0] + 1)
+
     def findall(self, text: str) -> list[str]:
         """The matches in a text."""
         return [text[begin:end] for begin, end in self._spans(text)]
+
+    def longest(self, text: str) -> list[str]:
+        """The longest matches in a text, empty ones among them."""
+        return [text[begin:end] for begin, end in self._longest_spans(text)]
+
+    def split(self, text: str) -> list[str]:
+        """What the longest matches separate; an empty match takes the character after it away."""
+        pieces, at = [], 0
+        for begin, end in self._longest_spans(text):
+            pieces.append(text[at:begin])
+            at = max(end, begin + 1)
+        return [*pieces, text[at:]]
 
     def sub(self, by: str, text: str) -> str:
         """The text with `by`, as it is, in the place of every match."""
@@ -373,18 +393,21 @@ class Finder(Protocol):
     """What finds matches in texts."""
 
     def findall(self, text: str) -> list[str]: ...
+    def longest(self, text: str) -> list[str]: ...
+    def split(self, text: str) -> list[str]: ...
     def sub(self, by: str, text: str) -> str: ...
 
 
 class _OneSet:
     """A set of characters, once or repeated: for Python's `re` there is no other way to go back to, so it is quick."""
 
-    # without the classes that mean more in Python than in RE2
-    SYNTAX = re.compile(r"(\(\?s\))?(\.|\[\^?(\\[^\w\s]|\\[ntvfr]|[^\[\]\\])+\])\+?")
+    # without the classes that mean more in Python than in RE2, even where both know ASCII alone
+    SYNTAX = re.compile(r"(\(\?s\))?([^\\.^$*+?()\[\]{}|]|\\[wd]|\.|\[\^?(\\[^\w\s]|\\[ntvfrwd]|[^\[\]\\])+\])\+?")
 
     def __init__(self, pattern: str) -> None:
-        self.expression = re.compile(pattern)
+        self.expression = re.compile(pattern, re.ASCII)
         self.findall: Callable[[str], list[str]] = self.expression.findall
+        self.longest, self.split = self.findall, self.expression.split
 
     def sub(self, by: str, text: str) -> str:
         return self.expression.sub(by.replace("\\", "\\\\"), text)

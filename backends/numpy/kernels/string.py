@@ -42,10 +42,10 @@ def string_split(x: Array, *, delimiter: str, maxsplit: int) -> tuple[Array, Arr
     return _filled([str(text).split(delimiter or None, maxsplit) for text in x.reshape(-1)], x.shape)
 
 
-def _filled(rows: Sequence[Sequence[str]], shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Lists of different lengths as an array with empty strings at their ends, and the lengths."""
+def _filled(rows: Sequence[Sequence[str]], shape: tuple[int, ...], pad: str = "") -> tuple[Array, Array]:
+    """Lists of different lengths as an array with empty strings (or others) at their ends, and the lengths."""
     counts = np.array([len(row) for row in rows], np.int64)
-    out = np.full((len(rows), counts.max(initial=0)), "", object)
+    out = np.full((len(rows), counts.max(initial=0)), pad, object)
     for place, row in zip(out, rows):
         place[: len(row)] = row
     return out.reshape(*shape, out.shape[1]), counts.reshape(shape)
@@ -85,6 +85,31 @@ def regex_replace(x: Array, *, pattern: str, text: str) -> Array:
 def regex_find(x: Array, *, pattern: str) -> tuple[Array, Array]:
     expression = _of_pattern(finder, pattern, "regex_find")
     return _filled([expression.findall(str(text)) for text in x.reshape(-1)], x.shape)
+
+
+START_OF_TEXT, END_OF_TEXT = "\x02", "\x03"
+
+
+@function
+def tokenize(
+    x: Array, *, token: str, separators: tuple[str, ...], least: int, mark: bool, pad: str
+) -> Array:  # fmt: skip
+    splits = [_of_pattern(finder, separator, "tokenize").split for separator in separators]
+    find = None if separators else _of_pattern(finder, token, "tokenize").longest
+    rows = [_tokens(str(text), find, splits, least) for text in x.reshape(-1)]
+    if mark and any(rows):
+        rows = [[START_OF_TEXT, *row, END_OF_TEXT] for row in rows]
+    return _filled(rows, x.shape, pad)[0]
+
+
+def _tokens(
+    text: str, find: Callable[[str], list[str]] | None, splits: Sequence[Callable[[str], list[str]]], least: int
+) -> list[str]:
+    """The matches, or what is left of the text when one separator after the other has cut the pieces."""
+    row = [text] if find is None else [part for part in find(text) if len(part) >= least]
+    for split in splits:
+        row = [part for piece in row for part in split(piece) if len(part) >= least]
+    return row
 
 
 @function

@@ -24,6 +24,7 @@ from ..registry import Array, Scratch, Step, kernel
 from ..workers import cuts, together
 from .conv import Layer, Pads, branches_of, padded_sources, seen_from, windows_of
 from .memory import Block, Memory, blocks
+from .products import matrix_product
 from .rows import contiguous
 
 BUFFER_BYTES = 3 << 18  # each of the two buffers of a block: both fit L2
@@ -151,7 +152,7 @@ class Tiling:
         order = (*range(self.axes + 1, 2 * self.axes + 1), *range(self.axes + 1), 2 * self.axes + 1)
         steps: list[Step] = [
             partial(np.copyto, given.reshape(*self.extent, *shape, channels), windows.transpose(order)),
-            partial(np.matmul, self.inputs, given.reshape(self.points, -1), out=turned.reshape(self.points, -1)),
+            *matrix_product(self.inputs, given.reshape(self.points, -1), turned.reshape(self.points, -1)),
         ]
         return turned.reshape(self.points, -1, channels), first[: size * outs].reshape(self.points, -1, outs), steps
 
@@ -196,8 +197,8 @@ def _block(
     made = layer.work("second", (turned.size,))[:size] if size <= turned.size else layer.work("made", (size,))
     made = made.reshape(*tiling.tile, *windows.shape[: tiling.axes + 1], outs)
     steps += [
-        partial(np.matmul, turned, u, out=sums),
-        partial(np.matmul, tiling.outputs, sums.reshape(len(u), -1), out=made.reshape(tiling.elements, -1)),
+        *matrix_product(turned, u, sums),
+        *matrix_product(tiling.outputs, sums.reshape(len(u), -1), made.reshape(tiling.elements, -1)),
     ]
     added = None
     if residual is not None:
@@ -232,7 +233,7 @@ def winograd_weight_grad(
         branches.append(_sums(tiling, part[images], pads, g[images], totals[-1], scratch))
     steps = together(branches) + [partial(np.add, totals[0], total, out=totals[0]) for total in totals[1:]]
     sums, made = totals[0].reshape(tiling.points, -1), out.reshape(prod(kernel), -1)
-    return [*steps, partial(np.matmul, tiling.weights.T, sums, out=made)]
+    return [*steps, *matrix_product(tiling.weights.T, sums, made)]
 
 
 def _sums(tiling: Tiling, x: Array, pads: Pads, g: Array, total: Array, scratch: Scratch) -> list[Step]:
@@ -250,10 +251,8 @@ def _sums(tiling: Tiling, x: Array, pads: Pads, g: Array, total: Array, scratch:
             if sum(a.size for a, _ in pairs) < by_tile.size:  # some tiles reach over the end
                 made.append(partial(by_tile.fill, 0))
             made += [partial(np.copyto, a, b) for a, b in pairs]
-            back = partial(
-                np.matmul, tiling.outputs.T, by_tile.reshape(tiling.elements, -1), out=above.reshape(points, -1)
-            )
-            steps += [*made, back, partial(np.matmul, turned.swapaxes(1, 2), above, out=into)]
+            back = matrix_product(tiling.outputs.T, by_tile.reshape(tiling.elements, -1), above.reshape(points, -1))
+            steps += [*made, *back, *matrix_product(turned.swapaxes(1, 2), above, into)]
             if into is not total:
                 steps.append(partial(np.add, total, into, out=total))
             into = memory.work("product", total.shape)
