@@ -41,10 +41,9 @@ class Builder:
         return partial(self._call, op)
 
     def _call(self, op: Op, *operands: Any, **keywords: Any) -> Any:
-        slots = list(operands)
-        for inp in op.inputs[len(operands) : op.slots]:
-            slots.append(keywords.pop(inp.name, None))
-        graphs = {name: keywords.pop(name) for name in op.graphs}
+        named = [keywords.pop(inp.name, None) for inp in op.inputs[len(operands) : op.slots]]
+        slots = [*operands, *named] if named else operands
+        graphs = {name: keywords.pop(name) for name in op.graphs} if op.graphs else None
         node = self.node(op, slots, keywords, graphs=graphs)
         return node.outputs if op.many else node.output
 
@@ -80,20 +79,23 @@ class Builder:
     def _operands(self, op: Op, operands: Sequence[Any]) -> list[Var | None]:
         if len(operands) > op.slots and not op.variadic:
             raise ShapeError(f"{op.name} takes {op.slots} operands, got {len(operands)}")
-        beside = next((v.type for v in operands if isinstance(v, Var)), None)
-        found = [None if v is None else self.as_var(v, beside) for v in operands]
+        found = list(operands)
+        if any(v is not None and not isinstance(v, Var) for v in found):
+            beside = next((v.type for v in operands if isinstance(v, Var)), None)
+            found = [None if v is None else self.as_var(v, beside) for v in found]
         found += [None] * (op.slots - len(found))
-        for declared, var in zip(op.inputs, found):
-            if var is None and not declared.optional and not declared.variadic:
-                raise ShapeError(f"{op.name} needs operand {declared.name!r}")
+        if None in found:
+            for declared, var in zip(op.inputs, found):
+                if var is None and not declared.optional and not declared.variadic:
+                    raise ShapeError(f"{op.name} needs operand {declared.name!r}")
         return found
 
     def _attributes(self, op: Op, attrs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Var]]:
         static: dict[str, Any] = {}
         dynamic: dict[str, Var] = {}
-        for name in attrs:
-            if name not in op.attributes:
-                raise TypeError(f"{op.name} has no attribute {name!r} (it has {', '.join(op.attributes) or 'none'})")
+        if not attrs.keys() <= op.attributes.keys():
+            name = next(name for name in attrs if name not in op.attributes)
+            raise TypeError(f"{op.name} has no attribute {name!r} (it has {', '.join(op.attributes) or 'none'})")
         for name, attribute in op.attributes.items():
             if name not in attrs:
                 if attribute.required:

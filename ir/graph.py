@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,7 +141,16 @@ class Node:
     def is_inferred_from(self, types: tuple[Type | None, ...]) -> bool:
         """Whether the types of the outputs follow from inputs of these types."""
         before = self.inferred_from
-        return before is not None and len(before) == len(types) and all(map(same, before, types))
+        if before is None or len(before) != len(types):
+            return False
+        return all(map(is_, before, types)) or all(map(same, before, types))
+
+    def twin(self, inputs: tuple[Var | None, ...], attrs: dict[str, Any], source: str) -> Node:
+        """A node like this one, without subgraphs, on inputs of the types that its own were inferred from."""
+        made = Node(self.op, inputs, attrs, (), dynamic=self.dynamic, source=source)
+        made.outputs = tuple([Var(v.name, v.type, made, v.index) for v in self.outputs])
+        made.inferred_from, made.note = self.inferred_from, self.note
+        return made
 
     def __repr__(self) -> str:
         from .text import node_text
@@ -161,6 +171,7 @@ class Graph:
 
     `state` pairs an input with the output that is its next value, and with the constant that is its first: hidden
     states of stateful RNNs, moving averages, seeds, parameters in training.  `metadata` is a dict of JSON values.
+    `settled` is where rewriting notes at which `version` it has found nothing left to do.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -175,7 +186,9 @@ class Graph:
         self._constants: dict[Var, None] = {}
         self._first: Node | None = None
         self._last: Node | None = None
-        self._size = 0
+        self._size = self._nesting = 0  # nodes, and those of them that have subgraphs
+        self._changes = 0
+        self.settled: dict[Any, Any] = {}
 
     # ---- reading
 
@@ -191,6 +204,16 @@ class Graph:
             following = node._next
             yield node
             node = following
+
+    @property
+    def version(self) -> tuple[Any, ...]:
+        """Another one after every change of the graph or its subgraphs: of nodes, edges, constants, types, outputs."""
+        return (self._changes, *(sub.version for sub in self.subgraphs))
+
+    @property
+    def subgraphs(self) -> list[Graph]:
+        """The subgraphs of the nodes, in order; theirs are not among them."""
+        return [sub for node in self.nodes for sub in node.graphs.values()] if self._nesting else []
 
     @property
     def constants(self) -> tuple[Var, ...]:
@@ -241,6 +264,7 @@ class Graph:
         var = Var(name, type)
         var.constant = Constant(data, digest)
         self._constants[var] = None
+        self._changes += 1
         return var
 
     def share_constant(self, other: Var) -> Var:
@@ -248,10 +272,12 @@ class Graph:
         var = Var(other.name, other.type)
         var.constant = other.constant
         self._constants[var] = None
+        self._changes += 1
         return var
 
     def set_outputs(self, outputs: Iterable[Var], names: Iterable[str] | None = None) -> None:
         """Declare what the graph returns, under which names (by default the vars' names)."""
+        self._changes += 1
         self._outputs = list(outputs)
         self.output_names = list(names) if names is not None else _distinct(v.name for v in self._outputs)
         if len(set(self.output_names)) != len(self._outputs):
@@ -282,6 +308,8 @@ class Graph:
         else:
             before._previous = node
         self._size += 1
+        self._changes += 1
+        self._nesting += bool(node.graphs)
 
     def erase(self, node: Node) -> None:
         """Take a node out; GraphError while somebody uses its outputs."""
@@ -303,25 +331,38 @@ class Graph:
             after._previous = before
         node.graph, node._previous, node._next = None, None, None
         self._size -= 1
+        self._changes += 1
+        self._nesting -= bool(node.graphs)
 
     def erase_constant(self, var: Var) -> None:
         """Forget a constant that nobody uses."""
         if not self.is_unused(var):
             raise GraphError(f"cannot erase: {var} is still used")
         del self._constants[var]
+        self._changes += 1
 
     def set_inputs(self, node: Node, inputs: Iterable[Var | None], dynamic: tuple[str, ...] | None = None) -> None:
         """Change the operands of a node (and which attributes the last of them give)."""
+        self._changes += 1
         self._leave_uses(node)
         node.inputs = tuple(inputs)
         if dynamic is not None:
             node.dynamic = dynamic
         self._enter_uses(node)
 
+    def set_types(self, node: Node, types: Iterable[Type]) -> int:
+        """Give the outputs of a node other types; returns how many are not equal to those before."""
+        self._changes += 1
+        before = [out.type for out in node.outputs]
+        for out, t in zip(node.outputs, types):
+            out.type = t
+        return sum(out.type != t for out, t in zip(node.outputs, before))
+
     def replace(self, old: Var, new: Var) -> None:
         """Let everybody who reads `old` read `new`, graph outputs included."""
         if old is new:
             return
+        self._changes += 1
         for node in old.users:
             self.set_inputs(node, [new if v is old else v for v in node.inputs])
         self._outputs = [new if v is old else v for v in self._outputs]

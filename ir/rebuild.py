@@ -5,7 +5,8 @@ One function serves all, so that every graph, however it came about, went throug
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from ..errors import GraphError, ShapeError, TenunError
@@ -25,9 +26,9 @@ def rebuild(
     `input_types` gives inputs (by name) narrower types, `symbols` values for symbolic dimensions (those that the input
     types give need not be among them); all other types are inferred again.  Constants share their data.
     """
-    values = dict(symbols or {})
+    types, values = input_types or {}, dict(symbols or {})
     for var in graph.inputs:
-        for name, size in _sizes(var.type, (input_types or {}).get(var.name)):
+        for name, size in _sizes(var.type, types.get(var.name)):
             values.setdefault(name, size)
 
     def change(d: Dim) -> Dim:
@@ -37,9 +38,9 @@ def rebuild(
     new.metadata = dict(graph.metadata)
     mapping: dict[Var, Var] = {}
     for var in graph.inputs:
-        given = (input_types or {}).get(var.name) or map_dims(var.type, change)
+        given = types.get(var.name) or map_dims(var.type, change)
         mapping[var] = new.add_input(var.name, var.type if same(given, var.type) else given)
-    outputs = copy_nodes(Builder(new), graph, mapping, change if values else None)
+    outputs = copy_nodes(Builder(new), graph, mapping, values)
     new.set_outputs(outputs, graph.output_names)
     new.state = [State(mapping[s.input], s.output, mapping[s.first]) for s in graph.state]
     return new
@@ -55,23 +56,25 @@ def _sizes(general: Type, special: Type | None) -> Iterator[tuple[str, int]]:
 
 
 def copy_nodes(
-    builder: Builder, graph: Graph, mapping: dict[Var, Var], change: Callable[[Dim], Dim] | None = None
+    builder: Builder, graph: Graph, mapping: dict[Var, Var], values: Mapping[str, Dim] | None = None
 ) -> list[Var]:
     """Copy constants and nodes of a graph to the builder's place, where `mapping` stands for its inputs.
 
     `mapping` (in which constants may stand too) is filled with every value copied; returned are the outputs.
-    `change` is applied to dimensions in attributes.
+    `values` are put in the places of symbols in attributes, those of subgraphs too.
     """
+    change = partial(dims.substitute, values=values) if values else None
     for var in graph.constants:
         if var not in mapping:
             mapping[var] = builder.graph.share_constant(var)
     for node in graph.nodes:
-        attrs: dict[str, Any] = attributes.substitute_dims(node.attrs, change) if change else dict(node.attrs)
+        attrs: dict[str, Any] = attributes.substitute_dims(node.attrs, change) if change else node.attrs.copy()
         inputs = tuple([None if v is None else mapping[v] for v in node.inputs])
         copy = _twin(builder, node, inputs, attrs)
         if copy is None:
             split = len(inputs) - len(node.dynamic)
-            copy = copy_node(builder, node, list(inputs[:split]), {**attrs, **dict(zip(node.dynamic, inputs[split:]))})
+            attrs |= dict(zip(node.dynamic, inputs[split:]))
+            copy = copy_node(builder, node, list(inputs[:split]), attrs, values)
         mapping.update(zip(node.outputs, copy.outputs))
     return [mapping[v] for v in graph.outputs]
 
@@ -81,17 +84,7 @@ def _twin(builder: Builder, node: Node, inputs: tuple[Var | None, ...], attrs: d
     types = tuple([None if v is None else v.type for v in inputs])
     if node.graphs or attrs != node.attrs or not node.is_inferred_from(types):
         return None
-    made = Node(
-        node.op,
-        inputs,
-        attrs,
-        [v.type for v in node.outputs],
-        dynamic=node.dynamic,
-        source=node.source or builder.source,
-        names=[v.name for v in node.outputs],
-    )
-    made.inferred_from, made.note = types, node.note
-    return builder.graph.insert(made, before=builder.before)
+    return builder.graph.insert(node.twin(inputs, attrs, node.source or builder.source), before=builder.before)
 
 
 def widened(graph: Graph, kinds: Mapping[DType, DType]) -> Graph:
@@ -121,28 +114,34 @@ def _widened(t: Type, kinds: Mapping[DType, DType]) -> Type:
     return Tensor(kinds.get(t.dtype, t.dtype), t.shape)
 
 
-def copy_node(builder: Builder, node: Node, operands: list[Var | None], attrs: dict[str, Any]) -> Node:
-    """A copy of a node on other operands; the inputs of its subgraphs take the types that those bring."""
+def copy_node(
+    builder: Builder, node: Node, operands: list[Var | None], attrs: dict[str, Any],
+    values: Mapping[str, Dim] | None = None,
+) -> Node:  # fmt: skip
+    """A copy of a node on other operands; the inputs of its subgraphs take the types that those bring.
+
+    `values` are put in the places of symbols in the subgraphs, which may stand in no type of their inputs.
+    """
     graphs = node.graphs
     if graphs:
         from .ops.control import BODY_TYPES, CHOSEN
 
         declared = BODY_TYPES[node.op.name]([None if v is None else v.type for v in operands], attrs, graphs)
-        graphs = {k: _body(g, declared[k], node.op.name in CHOSEN) for k, g in graphs.items()}
+        graphs = {k: _body(g, declared[k], node.op.name in CHOSEN, values) for k, g in graphs.items()}
     names, source = [v.name for v in node.outputs], node.source or builder.source
     made = builder.node(node.op, operands, attrs, graphs=graphs, names=names, source=source)
     made.note = node.note
     return made
 
 
-def _body(graph: Graph, given: list[Type], chosen: bool) -> Graph:
+def _body(graph: Graph, given: list[Type], chosen: bool, values: Mapping[str, Dim] | None) -> Graph:
     """A subgraph for values of the given types.
 
     One that is not always run may not be meant for them (a model for several sizes of inputs chooses between branches):
     then it stays as it was, and running it is the error.
     """
     try:
-        return rebuild(graph, {v.name: t for v, t in zip(graph.inputs, given)})
+        return rebuild(graph, {v.name: t for v, t in zip(graph.inputs, given)}, values)
     except ShapeError:
         if not chosen:
             raise
@@ -180,11 +179,9 @@ def refine(node: Node) -> int:
         types = infer(node.op, operands, node.attrs, node.dynamic)
     except TenunError as error:
         raise error.at(node=node.source or None, op=node.op.name) from None
-    changes, node.inferred_from = 0, operands
-    for out, t in zip(node.outputs, types):
-        changes += out.type != t
-        out.type = t
-    return changes
+    assert node.graph is not None
+    node.inferred_from = operands
+    return node.graph.set_types(node, types)
 
 
 def refine_readers(var: Var) -> None:

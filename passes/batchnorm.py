@@ -527,7 +527,6 @@ def batchnorm(graph: Graph, context: Context) -> int:
         if not applied:
             break
         changes += applied
-    for node in graph.nodes:
-        for sub in node.graphs.values():
-            changes += batchnorm(sub, context)
+    for sub in graph.subgraphs:
+        changes += batchnorm(sub, context)
     return changes

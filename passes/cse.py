@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,7 @@ def cse(graph: Graph, context: Context) -> int:
         if not is_pure(node):
             continue
         alike = seen.setdefault(_key(node), [])
-        twin = next((other for other in alike if _same_graphs(node, other)), None)
+        twin = next((other for other in alike if _same_attributes(node, other) and _same_graphs(node, other)), None)
         if twin is None:
             alike.append(node)
             continue
@@ -42,13 +43,17 @@ def cse(graph: Graph, context: Context) -> int:
 
 
 def _key(node: Node, mapping: Mapping[Var, Var] | None = None) -> Any:
-    """What two nodes that compute the same have in common; operands as `mapping` translates them."""
+    """What two nodes that compute the same have in common beside attributes; operands as `mapping` translates them."""
     found = [v if mapping is None or v is None else mapping[v] for v in node.inputs]
     operands: tuple[Any, ...] = tuple(map(id, found))
     if node.op.has("commutes"):
         operands = (*sorted(operands[:2]), *operands[2:])
-    # repr tells 0.0 from -0.0, 1 from 1.0 and True, and NaN is like itself
-    return node.op, operands, node.dynamic, repr(sorted(node.attrs.items()))
+    return node.op, operands, node.dynamic
+
+
+def _same_attributes(node: Node, other: Node) -> bool:
+    """repr tells 0.0 from -0.0, 1 from 1.0 and True, and NaN is like itself."""
+    return repr(sorted(node.attrs.items())) == repr(sorted(other.attrs.items()))
 
 
 def _same_graphs(node: Node, other: Node) -> bool:
@@ -91,7 +96,8 @@ def _share_outer(graph: Graph, node: Node, seen: Mapping[Any, list[Node]]) -> tu
                 mapping[var] = outer[_constant_key(var)]
         for inner in body.nodes:
             known = not inner.graphs and all(v is None or v in mapping for v in inner.inputs)
-            twins = seen.get(_key(inner, mapping), []) if known else []
+            alike = seen.get(_key(inner, mapping), []) if known else []
+            twins = [node for node in alike if _same_attributes(node, inner)]
             for old, new in zip(inner.outputs, twins[0].outputs) if twins else ():
                 mapping[old] = new
                 if not body.is_unused(old):
@@ -137,8 +143,10 @@ SMALL = 4096  # bytes of a constant: hashing larger ones costs more than merging
 def _merge_constants(graph: Graph) -> int:
     seen: dict[Any, Var] = {}
     changes = 0
-    for var in _fixed(graph):
-        if var.data is None or var.constant is None:
+    given = [v for v in _fixed(graph) if v.data is not None]
+    types = Counter(v.type for v in given)
+    for var in given:
+        if types[var.type] == 1:
             continue
         twin = seen.setdefault(_constant_key(var), var)
         if twin is not var:

@@ -214,8 +214,8 @@ def _flatten_rules() -> list[Rule]:
     ]
 
 
-RULES = [*MOVEMENTS, *_flatten_rules()]
-
+FLATTENING = _flatten_rules()
+RULES = [*MOVEMENTS, *FLATTENING]
 
 ROUNDS = 20  # each sinks transposes past one more op that joins branches; a bound, not a wish
 
@@ -229,8 +229,8 @@ def layout(graph: Graph, context: Context) -> int:
         if not sunk:
             break
         changes += sunk + apply_rules(graph, MOVEMENTS)
-    changes += apply_rules(graph, RULES)  # the weights last: a transpose that comes sinking down may cancel the other
-    for node in graph.nodes:
-        for sub in node.graphs.values():
-            changes += layout(sub, context)
+    flat = apply_rules(graph, FLATTENING)  # the weights last: a transpose that sinks down may cancel the other
+    changes += flat + (apply_rules(graph, RULES) if flat else 0)
+    for sub in graph.subgraphs:
+        changes += layout(sub, context)
     return changes

@@ -8,10 +8,11 @@ and can keep the text after each.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import GraphError, TenunError
 from ..ir.graph import Graph, Var
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .memory import Life
     from .recompute import Budget
     from .selfcheck import Numbers
+
+VARIABLE = "TENUN_VERIFY"
 
 
 @dataclass
@@ -141,7 +144,8 @@ class PassManager:
     """Runs passes over a graph.  `records` tells what happened.
 
     `verify_each` re-checks the graph after every pass: "structure" (or True) its types, order and uses, "numbers" also
-    its results, on the inputs of `sample` (by default seeded ones; see `selfcheck`).
+    its results, on the inputs of `sample` (by default seeded ones; see `selfcheck`).  The variable TENUN_VERIFY of
+    the environment ("structure", "numbers") asks for at least that much.
     """
 
     passes: Sequence[str]
@@ -151,15 +155,22 @@ class PassManager:
     observe: Callable[[str, Graph], None] | None = None
     records: list[Record] = field(default_factory=list)
     sample: Mapping[str, Any] | None = None
+    _settled: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        asked = os.environ.get(VARIABLE)
+        if asked and (asked == "numbers" or not self.verify_each):
+            self.verify_each = cast("Verify", asked)
 
     def run(self, graph: Graph) -> Graph:
         """Apply the passes in order to the graph itself; an error names the pass that failed and those before it."""
+        self._settled.clear()
         numbers = self._numbers(graph)
         for name in self.passes:
             start = perf_counter()
             try:
                 twin, origin = _remembered(graph) if numbers else (graph, {})
-                changes = find(name).run(graph, self.context)
+                changes = self._run(find(name), graph)
                 if self.verify_each:
                     verify(graph)
                 if numbers and changes:
@@ -173,6 +184,16 @@ class PassManager:
             if self.observe is not None:
                 self.observe(name, graph)
         return graph
+
+    def _run(self, one: PassInfo, graph: Graph) -> int:
+        """Run a pass, unless it had nothing to do when the graph was the same."""
+        version = graph.version
+        if self._settled.get(one.name) == version:
+            return 0
+        changes = one.run(graph, self.context)
+        if not changes and graph.version == version:
+            self._settled[one.name] = version
+        return changes
 
     def _numbers(self, graph: Graph) -> Numbers | None:
         """What checks the results, if that is asked for."""

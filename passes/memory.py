@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, product
 from random import Random
 
 from ..ir.graph import Var
@@ -70,8 +70,11 @@ def aligned(size: int) -> int:
 def plan_memory(buffers: Sequence[Buffer]) -> MemoryPlan:
     """Offsets under which no two buffers that are alive together overlap; the same for the same buffers."""
     bound = max(live_bytes(buffers).values(), default=0)
+    sizes = [aligned(b.size) for b in buffers]
+    if sum(sizes) == bound:  # all of them are alive at once: nothing to be shared
+        return MemoryPlan(tuple(accumulate(sizes[:-1], initial=0)) if sizes else (), bound, bound, bound)
     offsets, total = _Search(buffers, bound).run()
-    return MemoryPlan(tuple(offsets), total, bound, sum(aligned(b.size) for b in buffers))
+    return MemoryPlan(tuple(offsets), total, bound, sum(sizes))
 
 
 def with_scratch(buffers: Sequence[Buffer], needs: Mapping[int, int]) -> MemoryPlan:
@@ -124,8 +127,6 @@ class _Search:
 
     def run(self) -> tuple[list[int], int]:
         """The offsets and the bytes that they take."""
-        if not self.buffers:
-            return [], 0
         facts = list(zip(self.buffers, *_amounts(self.buffers)))
         for fit, (number, key) in product(FITS, enumerate(ORDERS.values())):
             if self._done(always=fit == "best" and number < 2):

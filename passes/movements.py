@@ -296,7 +296,6 @@ def movements(graph: Graph, context: Context) -> int:
         if not applied:
             break
         changes += applied + apply_rules(graph, MOVEMENTS)
-    for node in graph.nodes:
-        for sub in node.graphs.values():
-            changes += movements(sub, context)
+    for sub in graph.subgraphs:
+        changes += movements(sub, context)
     return changes

@@ -72,7 +72,6 @@ def reshapes(graph: Graph, context: Context) -> int:
     changes = sum(
         node.graph is graph and _sink(graph, node) for node in graph.nodes
     )  # in order: each sinks all the way
-    for node in graph.nodes:
-        for sub in node.graphs.values():
-            changes += reshapes(sub, context)
+    for sub in graph.subgraphs:
+        changes += reshapes(sub, context)
     return changes

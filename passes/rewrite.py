@@ -18,10 +18,10 @@ replacement may also be `%x` alone, or a function (builder, match) -> values for
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Union
 
 from ..errors import GraphError
 from ..ir.builder import Builder
@@ -30,6 +30,10 @@ from ..ir.op import Op, lookup
 from ..ir.rebuild import refine_readers
 from ..ir.text import Parser
 from ..ir.types import same
+
+# What an operand is: made by an op, a constant whose elements are known, another value of nobody's, or left out.
+Kin = Union[Op, str, None]
+DATA, FREE = "data", "free"
 
 
 @dataclass(frozen=True)
@@ -83,32 +87,80 @@ class Rule:
         return self.pattern[-1]
 
     @cached_property
-    def _makers(self) -> tuple[Statement, ...]:
-        """The lines that make operands of the last one."""
-        return tuple(line for line in self.pattern[:-1] if set(line.results) & set(self.root.operands))
+    def _line_of(self) -> dict[str, tuple[int, int]]:
+        """The line that makes each result, and which of its results that is."""
+        return {name: (i, j) for i, line in enumerate(self.pattern) for j, name in enumerate(line.results)}
 
-    @cached_property
-    def _constants(self) -> int:
-        """How many operands of the last line have to be constants."""
-        return sum(isinstance(o, float) or str(o).startswith("@") for o in self.root.operands)
+    def is_plausible(self, root: Op, operands: tuple[Kin, ...], repeats: bool) -> bool:
+        """Whether a node of op `root` may match by its operands: what each is, and whether one stands there twice."""
+        wanted, names = self.root.operands, [o for o in self.root.operands if isinstance(o, str)]
+        missing = len(operands) - len(wanted)
+        if missing < 0 or not self.root.is_op(root) or (len(set(names)) < len(names) and not repeats):
+            return False
+        orders = [operands, _exchanged(operands)] if root.has("commutes") else [operands]
+        return any(all(map(self._may_be, (*wanted, *(None,) * missing), order)) for order in orders)
 
-    @cached_property
-    def _given(self) -> int:
-        """How many operands the last line has."""
-        return sum(o is not None for o in self.root.operands)
-
-    def is_plausible(self, root: Op, given: int, constants: int, made: Collection[Op]) -> bool:
-        """Whether a node of op `root` may match by its operands: how many there are, constants, and what makes them."""
-        fits = given == self._given and constants >= self._constants and self.root.is_op(root)
-        return fits and all(any(line.is_op(op) for op in made) for line in self._makers)
+    def _may_be(self, want: Any, kin: Kin) -> bool:
+        """Whether an operand may stand for a word of the pattern, by what it is."""
+        if want is None or kin is None:
+            return want is kin
+        if not isinstance(want, str) or want.startswith("@"):
+            return kin is DATA
+        return want not in self._line_of or (isinstance(kin, Op) and self.pattern[self._line_of[want][0]].is_op(kin))
 
     def match(self, graph: Graph, root: Node) -> Match | None:
-        """The match at a node, if there is one."""
-        found = Match(graph)
-        for _ in _match_line(found, self.pattern, len(self.pattern) - 1, root):
-            if len(found.nodes) == len(self.pattern) and (self.shared or self._removable(found)) and self.when(found):
+        """The match at a node, if there is one.
+
+        Where the operands of an op that commutes fit in either order, one order after the other is tried: `swaps` are
+        the decisions so far, in the order in which they were met; the last that was no is a yes the next time.
+        """
+        swaps: list[bool] = []
+        while True:
+            found = Match(graph)
+            if self._fits(found, len(self.pattern) - 1, root, swaps, iter(tuple(swaps))) and self._admits(found):
                 return found
-        return None
+            while swaps and swaps[-1]:
+                swaps.pop()
+            if not swaps:
+                return None
+            swaps[-1] = True
+
+    def _fits(self, match: Match, i: int, node: Node, swaps: list[bool], decided: Iterator[bool]) -> bool:
+        """Whether line i, and the lines that make its operands, fit a node; they are entered into `match`."""
+        line, operands = self.pattern[i], node.operands
+        missing = len(operands) - len(line.operands)
+        if missing < 0 or node.dynamic or len(line.results) > len(node.outputs) or not line.admits(node):
+            return False
+        match.nodes[line.results[0]] = node
+        match.vars.update(zip(line.results, node.outputs))
+        if node.op.has("commutes"):
+            swap = next(decided, None)
+            if swap is None:
+                swaps.append(False)
+            elif swap:
+                operands = _exchanged(operands)
+        wanted = (*line.operands, *(None,) * missing) if missing else line.operands
+        return all(self._fits_operand(match, want, var, swaps, decided) for want, var in zip(wanted, operands))
+
+    def _fits_operand(
+        self, match: Match, want: Any, var: Var | None, swaps: list[bool], decided: Iterator[bool]
+    ) -> bool:
+        if want is None or var is None:
+            return want is var
+        if not isinstance(want, str):
+            return var.data is not None and var.data.size > 0 and bool((var.data == want).all())
+        if want in match.vars:
+            return match.vars[want] is var
+        if want in self._line_of:
+            i, place = self._line_of[want]
+            maker = var.producer
+            return maker is not None and var.index == place and self._fits(match, i, maker, swaps, decided)
+        match.vars[want] = var
+        return not want.startswith("@") or var.data is not None
+
+    def _admits(self, match: Match) -> bool:
+        """Whether a match is whole, and the guard has nothing against it."""
+        return len(match.nodes) == len(self.pattern) and (self.shared or self._removable(match)) and self.when(match)
 
     def _removable(self, match: Match) -> bool:
         inner = [line.results[0] for line in self.pattern[:-1]]
@@ -168,61 +220,10 @@ def erase_dead(graph: Graph, nodes: Iterable[Node]) -> None:
             graph.erase(node)
 
 
-def _match_line(match: Match, lines: Sequence[Statement], i: int, node: Node) -> Iterator[None]:
-    """Enter into `match` each way in which line i (and the lines that make its operands) fits the node, in turn."""
-    line = lines[i]
-    missing = len(node.operands) - len(line.operands)
-    if not line.admits(node) or node.dynamic or len(line.results) > len(node.outputs) or missing < 0:
-        return
-    match.nodes[line.results[0]] = node
-    match.vars.update(zip(line.results, node.outputs))
-    wanted = (*line.operands, *(None,) * missing)
-    for operands in _orders(node):
-        yield from _match_operands(match, lines, wanted, operands)
-    del match.nodes[line.results[0]]
-    for name in line.results:
-        del match.vars[name]
-
-
-def _orders(node: Node) -> Iterator[tuple[Var | None, ...]]:
-    yield node.operands
-    if node.op.has("commutes"):
-        first, second, *rest = node.operands
-        yield (second, first, *rest)
-
-
-def _match_operands(
-    match: Match, lines: Sequence[Statement], wanted: Sequence[Any], operands: Sequence[Var | None]
-) -> Iterator[None]:
-    if not wanted:
-        yield
-        return
-    for _ in _match_operand(match, lines, wanted[0], operands[0]):
-        yield from _match_operands(match, lines, wanted[1:], operands[1:])
-
-
-def _match_operand(match: Match, lines: Sequence[Statement], want: Any, var: Var | None) -> Iterator[None]:
-    if want is None or var is None:
-        if want is None and var is None:
-            yield
-        return
-    if isinstance(want, (int, float)):
-        if var.data is not None and var.data.size and bool((var.data == want).all()):
-            yield
-        return
-    if want in match.vars:
-        if match.vars[want] is var:
-            yield
-        return
-    if want.startswith("@") and var.data is None:
-        return
-    producer = next((i for i, line in enumerate(lines) if want in line.results), None)
-    if producer is None:
-        match.vars[want] = var
-        yield
-        del match.vars[want]
-    elif var.producer is not None and var.producer.outputs[lines[producer].results.index(want)] is var:
-        yield from _match_line(match, lines, producer, var.producer)
+def _exchanged(operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The first two in the other order."""
+    first, second, *rest = operands
+    return (second, first, *rest)
 
 
 # ---- reading rules -------------------------------------------------------------------------------------------
@@ -283,59 +284,71 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], limit: int = 50) -> int:
 
     GraphError names the rules that alternate if there is no end after `limit` sweeps.
     """
-    total, plausible = 0, _plausible(rules)
+    key, total, plausible = (id(rules), len(rules)), 0, _plausible(rules)
     for _ in range(limit):
+        version = graph.version
+        if graph.settled.get(key) == version:
+            return total
         applied: list[str] = []
         for node in graph.nodes:
-            if node.graph is graph:
+            if plausible.roots[node.op] and node.graph is graph:
                 applied += _apply_at(graph, node, plausible.at(node))
         total += len(applied)
         if not applied:
             break
     else:
         raise GraphError(f"rewriting does not end: rules {sorted(set(applied))} alternate")
-    for node in graph.nodes:
-        for sub in node.graphs.values():
-            total += apply_rules(sub, rules, limit)
+    total += sum(apply_rules(sub, rules, limit) for sub in graph.subgraphs)
+    graph.settled[key] = graph.version
     return total
 
 
-_Surroundings = tuple[Op, int, int, frozenset[Op]]
-
-
-class _Plausible(dict[_Surroundings, list[Rule]]):
-    """The rules that may match at a node, in order, by its op and what makes its operands: of a hundred few do."""
+class _Roots(dict[Op, list[Rule]]):
+    """The rules that may match at nodes of an op."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         super().__init__()
-        self.rules, self.count = rules, len(rules)
-        self.roots: dict[Op, bool] = {}
+        self.rules = rules
+
+    def __missing__(self, op: Op) -> list[Rule]:
+        self[op] = [r for r in self.rules if r.root.is_op(op)]
+        return self[op]
+
+
+class _Plausible(dict[tuple[Op, tuple[Kin, ...], bool], list[Rule]]):
+    """The rules that may match at a node, in order, by its op and what its operands are: of a hundred few do."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        super().__init__()
+        self.count, self.roots = len(rules), _Roots(rules)
+        self.most = max((len(r.root.operands) for r in rules), default=0)
 
     def at(self, node: Node) -> Sequence[Rule]:
         """The rules to be tried at a node."""
-        op = node.op
-        if op not in self.roots:
-            self.roots[op] = any(r.root.is_op(op) for r in self.rules)
-        if not self.roots[op]:
+        operands = node.operands
+        if any(operands[self.most :]):
             return ()
-        operands = [v for v in node.operands if v is not None]
-        made = frozenset([v.producer.op for v in operands if v.producer is not None])
-        return self[op, len(operands), sum([v.data is not None for v in operands]), made]
+        kin = tuple([None if v is None else v.producer.op if v.producer else _kind(v) for v in operands])
+        return self[node.op, kin, len(set(operands)) < len(operands)]
 
-    def __missing__(self, key: _Surroundings) -> list[Rule]:
-        self[key] = [r for r in self.rules if r.is_plausible(*key)]
+    def __missing__(self, key: tuple[Op, tuple[Kin, ...], bool]) -> list[Rule]:
+        self[key] = [r for r in self.roots[key[0]] if r.is_plausible(*key)]
         return self[key]
 
 
-_KNOWN: dict[int, _Plausible] = {}  # by the identity of the list of rules, which they keep alive
+def _kind(var: Var) -> str:
+    return FREE if var.data is None else DATA
+
+
+_KNOWN: dict[int, tuple[Sequence[Rule], _Plausible]] = {}  # by the identity of the list of rules
 
 
 def _plausible(rules: Sequence[Rule]) -> _Plausible:
     """The table of a list of rules, filled as graphs ask."""
-    found = _KNOWN.get(id(rules))
-    if found is None or found.count != len(rules):
-        found = _KNOWN[id(rules)] = _Plausible(rules)
-    return found
+    known = _KNOWN.get(id(rules))
+    if known is None or known[1].count != len(rules):
+        known = _KNOWN[id(rules)] = rules, _Plausible(rules)
+    return known[1]
 
 
 def _apply_at(graph: Graph, node: Node, rules: Sequence[Rule]) -> list[str]:

@@ -147,8 +147,7 @@ class Lowering(Builder):
 
     def _lowered(self, node: NodeProto) -> Any:
         domain, version = plain(node.domain), self.version(node)
-        found = iter(self.resolve(filter(None, node.input)))
-        operands = [next(found) if name else None for name in node.input]
+        operands = self._operands_of(node)
         while operands and operands[-1] is None:
             operands.pop()
         given = self._given(node)
@@ -175,6 +174,13 @@ class Lowering(Builder):
         types = [None if v is None else proto_of_type(v.type) for v in operands]
         defaults = {k: a.default_value for k, a in schema.attributes.items() if a.default_value.name}
         return self.inline(expanded(schema, version, resolved, types), operands, {**defaults, **given})
+
+    def _operands_of(self, node: NodeProto) -> list[Var | None]:
+        try:
+            return [self.scope[name] if name else None for name in node.input]
+        except KeyError:
+            self.resolve(filter(None, node.input))  # which tells what is missing
+            raise
 
     def version(self, node: NodeProto) -> int:
         """The opset version of a node's domain."""
@@ -223,7 +229,8 @@ class Lowering(Builder):
         if len(operands) > len(function.input):
             raise GraphError(f"function {function.name} takes {len(function.input)} inputs, got {len(operands)}")
         inner.scope = {n: v for n, v in zip(function.input, operands) if v is not None}
-        inner.lower([_without(n, set(function.input) - set(inner.scope)) for n in function.node])
+        absent = set(function.input) - set(inner.scope)
+        inner.lower([_without(n, absent) for n in function.node] if absent else function.node)
         wanted = zip(function.output, self.current.output)
         return [inner.resolve([name])[0] if asked else None for name, asked in wanted]
 
@@ -383,7 +390,8 @@ def free_names(graph: GraphProto) -> list[str]:
 
 def reads(node: NodeProto) -> list[str]:
     """The names that a node reads, those in its subgraphs included."""
-    return [*node.input, *(name for g in subgraphs(node) for name in free_names(g))]
+    inside = [name for g in subgraphs(node) for name in free_names(g)]
+    return [*node.input, *inside]
 
 
 def ordered(nodes: Sequence[NodeProto], given: Iterable[str]) -> list[NodeProto]:

@@ -12,19 +12,29 @@ from ...ir.graph import Graph, State, Var
 from ...ir.types import Tensor
 
 STATE_KEY = "tenun.state"
+FIELDS = ("doc_string", "domain", "model_version")  # of a file, and the same in one that is written from it
 DECLARED = "declared_shapes"  # of outputs whose rank inference does not know: lists of numbers, names and nulls
 
 
 def written(graph: Graph, next_names: dict[str, str]) -> dict[str, str]:
     """The properties of a file; `next_names`: the output with the next value of each state."""
-    found = {k: v if isinstance(v, str) else json.dumps(v) for k, v in graph.metadata.items() if k != DECLARED}
+    own = {k: v for k, v in graph.metadata.items() if k not in (DECLARED, *FIELDS)}
+    found = {k: v if isinstance(v, str) else json.dumps(v) for k, v in own.items()}
     return {**found, STATE_KEY: json.dumps(next_names)} if next_names else found
+
+
+def set_fields(proto: ModelProto, graph: Graph) -> None:
+    """Give a file the fields of the one that the graph was read from."""
+    for key in FIELDS:
+        value = graph.metadata.get(key)
+        if isinstance(value, type(getattr(proto, key))):
+            setattr(proto, key, value)
 
 
 def metadata(proto: ModelProto) -> dict[str, Any]:
     """The properties as metadata of a graph: texts, or what JSON they hold; who wrote the file, if it says so."""
     found: dict[str, Any] = {p.key: _value(p.value) for p in proto.metadata_props if p.key != STATE_KEY}
-    for key in ("producer_name", "producer_version", "doc_string"):
+    for key in ("producer_name", "producer_version", *FIELDS):
         if getattr(proto, key) and key not in found:
             found[key] = getattr(proto, key)
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .external import external_bytes
 SPARSE_LIMIT = 1 << 31  # bytes of a sparse initialiser made dense
 
 
+@lru_cache
 def elem_type(code: int) -> DType:
     """The dtype of a `TensorProto.DataType`."""
     try:
@@ -173,23 +175,27 @@ _READ: dict[int, Callable[[AttributeProto], Any]] = {
 
 def attribute_value(a: AttributeProto, folder: Path | None) -> Any:
     """The value of an attribute: number, text, tuple, array or GraphProto."""
-    if a.type == A.TENSOR:
+    kind = a.type
+    if kind == A.TENSOR:
         return array_of(a.t, folder)
-    if a.type == A.TENSORS:
+    if kind == A.TENSORS:
         return tuple(array_of(t, folder) for t in a.tensors)
-    if a.type == A.SPARSE_TENSOR:
+    if kind == A.SPARSE_TENSOR:
         return dense_of(a.sparse_tensor, folder)
-    if a.type not in _READ:
-        raise UnsupportedError(f"attribute {a.name!r} is of kind {a.type}, which tenun does not know")
+    if kind not in _READ:
+        raise UnsupportedError(f"attribute {a.name!r} is of kind {kind}, which tenun does not know")
     try:
-        return _READ[a.type](a)
+        return _READ[kind](a)
     except UnicodeDecodeError:
         raise LoadError(f"attribute {a.name!r} is no UTF-8 text") from None
 
 
 def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     """The graphs among the attributes of a node."""
-    found = []
+    found: list[onnx.GraphProto] = []
     for a in node.attribute:
-        found += [a.g] if a.type == A.GRAPH else list(a.graphs)
+        if a.type == A.GRAPH:
+            found.append(a.g)
+        elif a.type == A.GRAPHS:
+            found += a.graphs
     return found

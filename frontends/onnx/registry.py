@@ -41,6 +41,7 @@ class Row:
     most: int | None  # None: any number
     needed: tuple[int, ...]  # places of inputs that cannot be left out
     attributes: dict[str, Any]
+    demanded: frozenset[str]  # attributes that have no default
 
     def __call__(self, b: Any, operands: Sequence[Var | None], attrs: Mapping[str, Any]) -> Any:
         """Lower a node, its operands and attributes being checked against the signature."""
@@ -51,8 +52,8 @@ class Row:
                 op=self.name,
                 hint=f"it knows {', '.join(self.attributes) or 'none'}; export with another opset",
             )
-        missing = [k for k, default in self.attributes.items() if default is REQUIRED and k not in attrs]
-        if missing:
+        if not attrs.keys() >= self.demanded:
+            missing = [k for k in self.attributes if k in self.demanded and k not in attrs]
             raise GraphError(f"{self.name} needs the attributes {', '.join(missing)}", op=self.name)
         if self.most is not None and len(operands) > self.most:
             raise GraphError(f"{self.name} takes {self.most} inputs, got {len(operands)}", op=self.name)
@@ -88,6 +89,7 @@ def _enter(domain: str, name: str, since: int, lower: Lower) -> None:
         most=None if variadic else len(inputs),
         needed=tuple(i for i, p in enumerate(inputs) if p.default is REQUIRED and "None" not in str(p.annotation)),
         attributes={p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY},
+        demanded=frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is REQUIRED),
     )
     rows = ROWS.setdefault((domain, name), [])
     assert all(r.since != since for r in rows), f"{name} since {since} is entered twice"
@@ -135,6 +137,7 @@ def upgrade(names: str, until: int, rewrite: Rewrite, domain: str = "") -> None:
         entries.sort(key=lambda u: u.until)
 
 
-def upgrades(domain: str, name: str, version: int) -> list[Upgrade]:
+@lru_cache(maxsize=1 << 10)
+def upgrades(domain: str, name: str, version: int) -> tuple[Upgrade, ...]:
     """The upgrades of an operator in a model of an opset version, in the order in which they are done."""
-    return [u for u in UPGRADES.get((domain, name), ()) if version < u.until]
+    return tuple(u for u in UPGRADES.get((domain, name), ()) if version < u.until)

@@ -25,7 +25,7 @@ from ...files import write_atomically
 from ...ir.graph import Graph, Var
 from ...passes.manager import Context, optimize
 from .emitter import Emitter, Item, Scope, Written
-from .properties import DECLARED, written
+from .properties import DECLARED, set_fields, written
 from .protos import proto_of_type
 from .write import write_node
 
@@ -147,6 +147,7 @@ class _Protos:
         model.ir_version = helper.find_min_ir_version_for(opsets, ignore_unknown=True)
         names = _output_names(self.graph)
         helper.set_model_props(model, written(self.graph, {s.input.name: names[s.output] for s in self.graph.state}))
+        set_fields(model, self.graph)
         return _with_ranks(model, self.graph.metadata.get(DECLARED, {}))
 
     # ---- names

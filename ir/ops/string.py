@@ -97,6 +97,23 @@ def regex_find(x: Tensor, *, pattern: str) -> tuple[Tensor, Tensor]:
 
 
 @op("string", "opaque")
+def tokenize(
+    x: Tensor, *, token: str = "", separators: Strs = (), least: int = 1, mark: bool = False, pad: str = ""
+) -> Tensor:
+    """The tokens of each string along a new last axis, filled up with `pad` (com.microsoft.Tokenizer).
+
+    They are the matches of `token`, or what is left when the matches of one of `separators` after the other are taken
+    out; expressions have the syntax of RE2, of matches that begin at one place the longest counts, and where one is
+    empty the next begins behind the next character.  Tokens of less than `least` characters are left out.  mark: a
+    token "\\x02" before the others and "\\x03" after them, unless no string has any.
+    """
+    _require_string(x)
+    require(bool(token) != bool(separators), "tokens are given by their pattern or by separators, one of them")
+    require(least > 0, f"tokens of at least {least} characters")
+    return Tensor(string, (*x.dims, UNKNOWN))
+
+
+@op("string", "opaque")
 def string_ngrams(x: Tensor, counts: Tensor | None = None, *, widths: Ints, separator: str = " ") -> Tensor:
     """Neighbours in each row of x, (..., T), joined: all of widths[0] words, then all of widths[1], ...
 
@@ -118,8 +135,8 @@ def string_hash(x: Tensor, *, key: Ints = ()) -> Tensor:
     """64 bits that tell the UTF-8 bytes of each string; an integer is taken as its decimal digits.
 
     FarmHash's Fingerprint64 (Pike and Alakuijala 2014); with a key of two integers SipHash-2-4 (Aumasson and
-    Bernstein 2012).
+    Bernstein 2012), of one, its seed, the 32 bits of MurmurHash3 (Appleby 2011).
     """
     require(x.dtype is string or x.dtype.is_integer, f"operand is {x.dtype}, expected str or integers")
-    require(len(key) in (0, 2), f"a key of {len(key)} integers")
+    require(len(key) <= 2, f"a key of {len(key)} integers")
     return Tensor(DTYPES["u64"], x.shape)

@@ -132,7 +132,26 @@ def test_all_matches(pattern: str) -> None:
 
 def test_what_layers_look_for_takes_no_automaton() -> None:
     assert not any(isinstance(finder(p), Pattern) for p in (PUNCTUATION, *SPLITS.values()))
-    assert all(isinstance(finder(p), Pattern) for p in (r"[\w]", "(a+)+b", r"\d", "[a]*", "[[:alpha:]]"))
+    assert all(isinstance(finder(p), Pattern) for p in (r"[\W]", "(a+)+b", r"\s", "[a]*", "[[:alpha:]]"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(ordered, st.text("abc_", max_size=7))
+def test_the_longest_match(pattern: str, text: str) -> None:
+    """The first place, and there the longest: as many characters as can be may lie behind the end."""
+    ways = [
+        (begin, len(text) - behind)
+        for begin in range(len(text) + 1) for behind in range(len(text) - begin + 1)
+        if re.compile(rf"(?:{pattern})(?=(?s:.){{{behind}}}\Z)", re.ASCII).match(text, begin)
+    ]  # fmt: skip
+    assert Pattern(pattern)._search(text, 0, longest=True) == (ways[0] if ways else None)
+
+
+@pytest.mark.parametrize("pattern", ["a", r"\w+", r"[^\w ]", r"[\d_]+", ".", "[^b]+"])
+def test_quick_ways_to_cut(pattern: str) -> None:
+    for text in [*TEXTS, "a1, (b)! a\nab_2\nbé\v", "aab ba\x1caa"]:
+        assert finder(pattern).longest(text) == Pattern(pattern).longest(text), text
+        assert finder(pattern).split(text) == Pattern(pattern).split(text), text
 
 
 def test_ungreedy_flag_turns_preferences_around() -> None:

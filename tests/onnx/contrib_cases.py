@@ -172,6 +172,13 @@ def grouped() -> Iterator[Case]:
     yield Case("GroupQueryAttention", (*step, *ragged, i32(6, 4), scalar(7, np.int32)), heads, outputs=3)
     attrs = {**heads, "local_window_size": 2}
     yield Case("GroupQueryAttention", (*step, *ragged, i32(6, 4), scalar(7, np.int32)), attrs, outputs=3)
+    one, each = np.float32([0.02]), normal(2, 1, 16) ** 2 / 20 + 0.005
+    for bits in (8, 4):
+        codes = integers(np.int8, 2, 2, 6, 16) if bits == 8 else integers(np.uint8, 2, 2, 6, 8)
+        for kind, scale in (("PER_TENSOR", one), ("PER_CHANNEL", each)):
+            attrs = {**heads, "k_quant_type": kind, "v_quant_type": kind, "kv_cache_bit_width": bits}
+            given = (*step, codes, codes[::-1].copy(), *later, *(None,) * 5, scale, scale / 2)
+            yield Case("GroupQueryAttention", given, attrs, outputs=3, tolerance=1e-4)
 
 
 def quantised() -> Iterator[Case]:
@@ -321,6 +328,36 @@ def others() -> Iterator[Case]:
     yield Case("MoE", (normal(5, 8), normal(5, 3), *wide), {**attrs, "activation_alpha": 1.7}, tolerance=1e-4)
 
 
+def causal() -> Iterator[Case]:
+    x, w, bias, past = normal(2, 4, 5), normal(4, 1, 3), normal(4), normal(2, 4, 2)
+    for activation in ("none", "silu", "swish"):
+        yield Case("CausalConvWithState", (x, w, bias, past), {"activation": activation}, outputs=2)
+    yield Case("CausalConvWithState", (x, w), outputs=2)
+    yield Case("CausalConvWithState", (x[..., :1], w, None, past), outputs=2)
+
+
+def texts() -> Iterator[Case]:
+    lines = np.array(["a bc def", "hello-world", "", "héé\nü 日本 x_1", "aaab ab"], object)
+    nothing = np.array([["", ""], ["", ""]], object)
+    plain = {"mark": 0, "mincharnum": 1, "pad_value": "#"}
+    for rule in (
+        {"tokenexp": "."}, {"tokenexp": "(?:.)"}, {"tokenexp": "[a-z]+"}, {"tokenexp": "[a-z]*"},
+        {"tokenexp": "a|ab|bc?"},
+        {"tokenexp": "^[a-z]"}, {"tokenexp": r"\b\w\w+\b"}, {"tokenexp": r"\w+"}, {"tokenexp": r"[^\d\s]+?"},
+        {"tokenexp": "(a+)+b"}, {"tokenexp": "Z"}, {"separators": [""]}, {"separators": ["", ""]},
+        {"separators": [" "]}, {"separators": [" ", "-", "\n"]}, {"separators": ["a*"]}, {"separators": ["e|el+o"]},
+        {"separators": ["^a", " b"]}, {"separators": ["a"], "tokenexp": "b"},
+    ):  # fmt: skip
+        yield Case("Tokenizer", (lines,), {**plain, **rule})
+        yield Case("Tokenizer", (lines.reshape(1, -1),), {**plain, **rule, "mark": 1})
+        yield Case("Tokenizer", (nothing,), {**plain, **rule, "mark": 1})
+        if rule not in ({"tokenexp": "."}, {"separators": [""]}):
+            yield Case("Tokenizer", (lines,), {**plain, **rule, "mincharnum": 2})
+    for given in (lines, lines.reshape(1, -1), np.array(["abcd", "é", "日本語の文"], object)):
+        yield Case("MurmurHash3", (given,), {"seed": 42})
+        yield Case("MurmurHash3", (given,), {"positive": 0})
+
+
 def experimental() -> Iterator[Case]:
     """Operators of the default domain from before its opset 1 was stable."""
     x = normal(1, 3, 6, 6)
@@ -336,6 +373,7 @@ def experimental() -> Iterator[Case]:
 
 
 FAMILIES = (
-    fused, activations, norms, attention, grouped, quantised, products, packed, lstm, others, experimental,
+    fused, activations, norms, attention, grouped, quantised, products, packed, lstm, others, causal, texts,
+    experimental,
 )  # fmt: skip
 CASES = [case for family in FAMILIES for case in family()]

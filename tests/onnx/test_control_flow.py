@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper
 
@@ -265,6 +266,26 @@ def test_scan_of_opset_8() -> None:
     last, everything = run(proto, np.ones((2, 2), np.float32), x)
     np.testing.assert_array_equal(everything, 1 + x.cumsum(1))
     np.testing.assert_array_equal(last, everything[:, -1])
+
+
+@pytest.mark.parametrize("directions", [[0], [1]])
+def test_scan_of_opset_8_as_far_as_each_sample_goes(directions: list[int]) -> None:
+    """Against ONNX Runtime; one sample is as long as the axis, one has no step at all."""
+    body = graph(
+        [node("Add", "state slice", "next"), node("Mul", "next outer", "out")],
+        [value("state", [2]), value("slice", [2])], [value("next", [2]), value("out", [2])],
+    )  # fmt: skip
+    proto = model(
+        [node("Scan", "lengths start x", "last all", body=body, num_scan_inputs=1, directions=directions)],
+        [value("lengths", [3], INT64), value("start", [3, 2]), value("x", [3, 4, 2]), value("outer", [2])],
+        [value("last", [3, 2]), value("all", [3, 4, 2])], opset=8,
+    )  # fmt: skip
+    given = (np.array([2, 4, 1]), np.ones((3, 2)), np.arange(24.0).reshape(3, 4, 2), np.array([1.0, -2.0]))
+    arrays = [given[0], *(a.astype(np.float32) for a in given[1:])]
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = session.run(None, dict(zip(["lengths", "start", "x", "outer"], arrays)))
+    for got, want in zip(run(proto, *arrays), expected, strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_loop_in_scan_in_if() -> None:

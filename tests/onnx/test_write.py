@@ -129,13 +129,19 @@ def test_a_model_of_onnx_comes_back_as_it_was(opset: int) -> None:
     for name, array in (("W", rand(4, 3, 3, 3)), ("B", rand(4)), ("M", rand(64, 5))):
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     model.metadata_props.add(key="author", value="me")
+    model.doc_string, model.domain, model.model_version = "What it is for.", "org.example", 3
     proto = written(load(model), opset)
     assert [n.op_type for n in proto.graph.node] == ["Conv", "Relu", "MaxPool", "Reshape", "MatMul"]
     assert [n.name for n in proto.graph.node] == ["first", "second", "third", "fourth", "fifth"]
     assert [n.output[0] for n in proto.graph.node] == ["c", "r", "p", "f", "scores"]
     assert {t.name for t in proto.graph.initializer} >= {"W", "B", "M"}
     assert [i.name for i in proto.graph.input] == ["image"] and [o.name for o in proto.graph.output] == ["scores"]
-    assert {p.key: p.value for p in proto.metadata_props}["author"] == "me"
+    assert {p.key: p.value for p in proto.metadata_props} == {"author": "me", "producer_name": "somebody"}
+    assert (proto.doc_string, proto.domain, proto.model_version) == ("What it is for.", "org.example", 3)
+    assert (proto.graph.name, proto.producer_name) == ("net", "tenun")
+    assert proto.graph.input[0] == model.graph.input[0] and proto.graph.output[0] == model.graph.output[0]
+    assert {o.domain: o.version for o in proto.opset_import} == {"": opset}
+    assert load(proto).metadata == load(model).metadata
     x = {"image": rand(2, 3, 8, 8)}
     np.testing.assert_allclose(runtime(proto, x)[0], runtime(model, x)[0], 1e-5, 1e-5)
 

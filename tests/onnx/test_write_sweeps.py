@@ -32,7 +32,7 @@ SLICES = 8
 LOSSES = {
     "test_basic_deform_conv_with_padding_cpu": "2e-7 where exactly 0 is expected: another order of the sum",
     "test_dft_irfft_cpu": "a half spectrum along an axis that is only known at run time has no form in ONNX",
-    "test_resize_downsample_sizes_nearest_not_smaller_cpu": "ONNX's scales are float32: too short by a rounding error",
+    "test_resize_downsample_sizes_nearest_not_smaller_cpu": "sizes of a kept ratio are rounded, those of scales cut",
 }
 # models that ONNX Runtime runs, and does not run as they are written, and why
 RUNTIME_LOSSES = {name: why for name, why in LOSSES.items() if name != "test_dft_irfft_cpu"}  # which it cannot run

@@ -1,8 +1,10 @@
 """The operators of ONNX, lowered: one file a family.  Importing this package fills `registry.ROWS`."""
 
 from . import (  # noqa: F401
+    attention,
     contrib,
     contrib_attention,
+    contrib_devices,
     contrib_other,
     contrib_quant,
     control,

@@ -13,7 +13,7 @@ from ....ir.graph import Var
 from ....ir.types import f32, f64
 from ..lowering import Lowering
 from ..registry import onnx
-from .conv import Ints, conv
+from .conv import Ints, causal_conv_with_state, conv
 from .linalg import gemm
 from .norm import group_norm as group_norm_first
 from .recurrent import ACTIVATIONS
@@ -104,6 +104,20 @@ def sparse_to_dense_matmul(
 ) -> Var:  # fmt: skip
     """alpha * A' @ B' for a sparse A, which is dense here."""
     return gemm(b, A, B, alpha=alpha, transA=transA, transB=transB)
+
+
+@contrib("CausalConvWithState")
+def causal_conv(
+    b: Lowering, input: Var, weight: Var, bias: Var | None = None, past_state: Var | None = None, *,
+    activation: str = "none", channels_last: int = 0, dilation: int = 1, input_channel_offset: int = 0,
+    input_channels: int = 0, ndim: int = 1, state_channels_last: int = -1, state_length: int = 0,
+    state_update_capacity: int = 0, state_window: int = 0,
+) -> tuple[Var, Var]:  # fmt: skip
+    """ONNX's operator of that name; what else it can do is for programs that guess several tokens at once."""
+    plain = (channels_last, dilation, input_channel_offset, input_channels, ndim, state_length) == (0, 1, 0, 0, 1, 0)
+    if not plain or state_channels_last > 0 or state_update_capacity or state_window:
+        raise b.refuse("other attributes than activation", "export with ONNX's CausalConvWithState")
+    return causal_conv_with_state(b, input, weight, bias, past_state, activation=activation)
 
 
 # ---- activations ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ of the new keys and values; masks of integers become numbers that are added to t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -273,10 +274,14 @@ def group_query_attention(
     seqlens_k (B,): the number of keys of a sample, the new ones included, less one.  New keys are written into the
     cache behind those that a sample has, and query i of a sample attends to the keys up to its own.
     """
-    if (k_quant_type, v_quant_type) != ("NONE", "NONE") or k_scale is not None or v_scale is not None:
-        raise b.refuse("a quantised cache")
     if sliding_window_cache or qk_output or query_seqlens is not None:
-        raise b.refuse("sliding_window_cache, qk_output or query_seqlens")
+        raise b.refuse("sliding_window_cache, qk_output or query_seqlens", "the program has to keep a whole cache")
+    codes = [
+        None
+        if kind == "NONE"
+        else _Codes(b, scale, () if kind == "PER_TENSOR" else (1, kv_num_heads, 1, -1), kv_cache_bit_width)
+        for kind, scale in ((k_quant_type, k_scale), (v_quant_type, v_scale))
+    ]
     if key is None or value is None:
         width = query.shape[2] // (num_heads + 2 * kv_num_heads)
         query, key, value = b.split(
@@ -296,7 +301,9 @@ def group_query_attention(
         where = rows if position_ids is None else position_ids
         q, k = (rotated(b, x, where, cos_cache, sin_cache, bool(rotary_interleaved)) for x in (q, k))
     total = b.cast(b.reshape(total_sequence_length, shape=()), to="i64")
-    k, v = (_cached(b, old, new, rows, total) for old, new in ((past_key, k), (past_value, v)))
+    fresh_k, fresh_v = (x if c is None else c.written(x) for x, c in zip((k, v), codes))
+    caches = [_cached(b, old, new, rows, total) for old, new in ((past_key, fresh_k), (past_value, fresh_v))]
+    k, v = (x if c is None else c.read(x, q) for x, c in zip(caches, codes))
     kept = _seen(b, rows, _length(b, k, 2), seqlens_k, bool(causal), local_window_size)
     every = num_heads // kv_num_heads
     wide_k, wide_v = (x if every == 1 else b.repeat(x, repeats=every, axis=1) for x in (k, v))
@@ -305,7 +312,43 @@ def group_query_attention(
         y = _with_sink(b, q, wide_k, wide_v, kept, attention_bias, head_sink, **settings)
     else:
         y = b.attention(q, wide_k, wide_v, kept, _widened(b, attention_bias, wide_k), **settings)
-    return join_heads(b, y), k, v
+    return join_heads(b, y), *caches
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """A cache (B, N, T, D) of integers of 8 bits, or of 4, two in a byte, the first in its low half and 8 being 0."""
+
+    b: Lowering
+    scale: Var | None
+    shape: tuple[int, ...]  # of the scale: one of all, or of each head and channel
+    bits: int  # 0: not told
+
+    def _scales(self, like: Var) -> Var:
+        if self.scale is None:
+            raise self.b.refuse("a quantised cache without scale")
+        return self.b.reshape(self.b.cast_like(self.scale, like), shape=self.shape)  # type: ignore[no-any-return]
+
+    def written(self, x: Var) -> Var:
+        """Numbers as codes."""
+        b, top = self.b, 2 ** ((self.bits or 8) - 1)
+        codes = b.clip(b.round(b.div(x, self._scales(x))), low=float(-top), high=float(top - 1))
+        if self.bits != 4:
+            return b.cast(codes, to="i8")  # type: ignore[no-any-return]
+        pairs = b.cast(b.add(codes, float(top)), to="u8")
+        low, high = (b.slice(pairs, starts=(i,), ends=(2**31 - 1,), axes=(3,), steps=(2,)) for i in (0, 1))
+        return b.bit_or(low, b.shift_left(high, np.uint8(4)))  # type: ignore[no-any-return]
+
+    def read(self, codes: Var, like: Var) -> Var:
+        """Codes as numbers."""
+        b = self.b
+        if self.bits == 4:
+            halves = b.bit_and(codes, np.uint8(15)), b.shift_right(codes, np.uint8(4))
+            pairs = b.concat(*(b.unsqueeze(h, axes=(4,)) for h in halves), axis=4)
+            width = 2 * int(codes.shape[3])
+            codes = b.sub(b.cast(b.reshape(pairs, shape=b.mixed((*b.dims(codes)[:3], width))), to="i8"), np.int8(8))
+        x = b.cast_like(codes, like)
+        return b.mul(x, self._scales(x))  # type: ignore[no-any-return]
 
 
 def _first_places(b: Lowering, seqlens_k: Var, fresh: Var, past: Var | None) -> Var:

@@ -185,10 +185,13 @@ def _between(b: Lowering, place: Var, last: Var) -> Var:
 
 @contrib("MurmurHash3")
 def murmur_hash(b: Lowering, X: Var, *, positive: int = 1, seed: int = 0) -> Var:
-    """MurmurHash3 (32 bits, Appleby 2011) of the bytes of each number."""
+    """MurmurHash3 (32 bits, Appleby 2011) of the bytes of each number or text."""
     dtype = X.tensor.dtype
-    if dtype.kind == "string" or dtype.bits not in (32, 64):
-        raise b.refuse(f"hashes of {dtype}", "known are numbers of 32 and 64 bits")
+    if dtype.kind == "string":
+        short = b.cast(b.string_hash(X, key=(seed,)), to="u32")
+        return short if positive else b.bit_cast(short, to="i32")
+    if dtype.bits not in (32, 64):
+        raise b.refuse(f"hashes of {dtype}", "known are texts and numbers of 32 and 64 bits")
     bits = b.bit_cast(X, to="u32" if dtype.bits == 32 else "u64")
     words = [bits]
     if dtype.bits == 64:
@@ -247,21 +250,25 @@ def mixture_of_experts(
 ) -> Var:  # fmt: skip
     """Each token's result is that of its k best experts, weighed; here, all experts compute, the others count 0.
 
-    Weights are (experts, out, in), router_probs (tokens, experts) are scores before softmax.
+    Weights are (experts, out, in), router_probs (tokens, experts) are scores before softmax.  fc3: the gate is fc1,
+    what passes through it fc3, as in Mixtral (Jiang et al. 2024).
     """
-    if use_sparse_mixer or swiglu_limit_after_activation or fc3_experts_weights is not None:
-        raise b.refuse("use_sparse_mixer, swiglu_limit_after_activation or fc3")
+    if use_sparse_mixer or swiglu_limit_after_activation:
+        raise b.refuse("use_sparse_mixer or swiglu_limit_after_activation", "export without: they are for GPUs")
     width, experts = input.shape[-1], fc1_experts_weights.shape[0]
     tokens = b.reshape(input, shape=(1, -1, width))
     hidden = _expert_layer(b, tokens, fc1_experts_weights, fc1_experts_bias)
+    linear = None if fc3_experts_weights is None else _expert_layer(b, tokens, fc3_experts_weights, fc3_experts_bias)
     if activation_type == "swiglu":
-        hidden = _swiglu(b, hidden, swiglu_fusion, activation_alpha, activation_beta, swiglu_limit)
+        gate, linear = _halves(b, hidden, swiglu_fusion) if linear is None else (hidden, linear)
+        hidden, linear = _swiglu(b, gate, linear, activation_alpha, activation_beta, swiglu_limit), None
     elif activation_type == "gelu":
         hidden = b.gelu(hidden, approximate=True)
     elif activation_type in ("relu", "silu"):
         hidden = getattr(b, activation_type)(hidden)
     elif activation_type != "identity":
         raise b.refuse(f"activation_type {activation_type!r}")
+    hidden = hidden if linear is None else b.mul(hidden, linear)
     results = _expert_layer(b, hidden, fc2_experts_weights, fc2_experts_bias)  # (experts, tokens, width)
     shares = _routed(b, router_probs, experts, k, bool(normalize_routing_weights))
     weighed = b.mul(results, b.unsqueeze(b.transpose(shares, perm=(1, 0)), axes=(2,)))
@@ -282,15 +289,18 @@ def _expert_layer(b: Lowering, x: Var, weights: Var, bias: Var | None) -> Var:
     return y if bias is None else b.add(y, b.unsqueeze(bias, axes=(1,)))  # type: ignore[no-any-return]
 
 
-def _swiglu(b: Lowering, x: Var, fusion: int, alpha: float, beta: float, limit: float | None) -> Var:
-    """silu(alpha gate) / alpha * (linear + beta), gate and linear being interleaved (1) or halves (2)."""
+def _halves(b: Lowering, x: Var, fusion: int) -> Sequence[Var]:
+    """Gate and linear part, being interleaved (1) or halves (2)."""
     half = x.shape[-1] // 2
     if fusion == 1:
-        gate, linear = (b.slice(x, starts=(i,), ends=(2 * half,), axes=(2,), steps=(2,)) for i in (0, 1))
-    elif fusion == 2:
-        gate, linear = b.split(x, axis=2, sizes=(half, half))
-    else:
-        raise b.refuse("swiglu_fusion 0")
+        return [b.slice(x, starts=(i,), ends=(2 * half,), axes=(2,), steps=(2,)) for i in (0, 1)]
+    if fusion == 2:
+        return b.split(x, axis=2, sizes=(half, half))  # type: ignore[no-any-return]
+    raise b.refuse("swiglu_fusion 0 without fc3")
+
+
+def _swiglu(b: Lowering, gate: Var, linear: Var, alpha: float, beta: float, limit: float | None) -> Var:
+    """silu(alpha gate) / alpha * (linear + beta)."""
     if limit is not None:
         gate, linear = b.clip(gate, high=limit), b.clip(linear, low=-limit, high=limit)
     return b.mul(b.silu(gate, beta=alpha), b.add(linear, beta))  # type: ignore[no-any-return]
@@ -360,12 +370,11 @@ REASONS: dict[str, Sequence[str]] = {
                  "DynamicTimeWarping"),
     CACHES: ("DecoderMaskedMultiHeadAttention", "SparseAttention"),
     REQUESTS: ("VarlenCausalConvWithState", "VarlenNGramHashMapping", "MRotaryEmbedding"),
-    NOT_FOUND: ("AttnLSTM", "BranchwiseRMSNorm", "CausalConvWithState", "EngramGate", "GatedDeltaNet", "GatherPacked",
+    NOT_FOUND: ("AttnLSTM", "BranchwiseRMSNorm", "EngramGate", "GatedDeltaNet", "GatherPacked",
                 "HyperConnectionPostMix", "HyperConnectionPreMix", "LinearAttention", "MoEGroupRouter",
                 "NGramHashMapping", "WordConvEmbedding"),
     "for internal use, as its documentation says": ("MaxpoolWithMask",),
     "its packed blocks are laid out for one processor: export weights for MatMulNBits": ("MatMulFpQ4", "QMoE"),
-    "texts are cut by expressions of RE2: cut them before the model": ("Tokenizer",),
     "made by a tool of old, whose models can be quantised again": ("QEmbedLayerNormalization",),
 }  # fmt: skip
 for _reason, _names in REASONS.items():

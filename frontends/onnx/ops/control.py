@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from onnx import GraphProto
 
 from ....errors import GraphError
@@ -113,11 +114,11 @@ def scan_batched(
     b: Lowering, sequence_lens: Var | None = None, *args: Var, body: GraphProto, num_scan_inputs: int,
     directions: Sequence[int] = (),
 ) -> Sequence[Var]:  # fmt: skip
-    """Opset 8: every value has a batch axis in front, and each sample is scanned on its own."""
-    if sequence_lens is not None:
-        raise b.refuse("sequence_lens of opset 8", "export with opset 9 or newer")
-    carried, results = len(args) - num_scan_inputs, len(body.output) - (len(args) - num_scan_inputs)
+    """Opset 8: every value has a batch axis in front, and each sample is scanned on its own, as far as it goes."""
+    carried = len(args) - num_scan_inputs
     captured = b.captured(body)
+    if sequence_lens is not None:
+        args = (*args, b.cast(sequence_lens, to=i64))
     names = [f"sample_{i}" for i in range(len(args))]
     graph = Graph("samples")
     inner = Lowering(graph, b.model, b.opsets, b.attributes, b.prefix)
@@ -130,22 +131,53 @@ def scan_batched(
         for n, v in captured.items()
     }
     inner.current = b.current
-    graph.set_outputs(
-        _scan(
-            inner,
-            body,
-            shared,
-            samples,
-            carried,
-            input_axes=(0,) * num_scan_inputs,
-            output_axes=(0,) * results,
-            input_reverse=tuple(directions) or (0,) * num_scan_inputs,
-            output_reverse=(0,) * results,
-        )
-    )
-    count = len(body.output)
-    attrs = {
-        "carried": 0, "scanned": len(args), "input_axes": (0,) * len(args), "output_axes": (0,) * count,
-        "input_reverse": (0,) * len(args), "output_reverse": (0,) * count,
-    }  # fmt: skip
+    reverse = tuple(directions) or (0,) * num_scan_inputs
+    if sequence_lens is None:
+        inside = _plain(num_scan_inputs, len(body.output) - carried) | {"input_reverse": reverse}
+        graph.set_outputs(_scan(inner, body, shared, samples, carried, **inside))
+    else:
+        graph.set_outputs(_scan_to(inner, samples[-1], body, shared, samples[:-1], carried, reverse))
+    attrs = {"carried": 0, "scanned": len(args), **_plain(len(args), len(body.output))}
     return b.node(lookup("scan"), [*args, *operands_of(captured)], attrs, graphs={"body": graph}).outputs
+
+
+def _plain(inputs: int, outputs: int) -> dict[str, Sequence[int]]:
+    """Along the first axes, forwards."""
+    ins, outs = (0,) * inputs, (0,) * outputs
+    return {"input_axes": ins, "output_axes": outs, "input_reverse": ins, "output_reverse": outs}
+
+
+def _scan_to(
+    b: Lowering, length: Var, body: GraphProto, captured: dict[str, Var], args: Sequence[Var], carried: int,
+    reverse: Sequence[int],
+) -> list[Var]:  # fmt: skip
+    """The first `length` rounds: later ones leave the carried values as they are, their results are zeros.
+
+    Backwards, too, the slices behind the length come last.
+    """
+    steps = b.range(np.int64(0), b.gather(b.shape(args[carried]), np.int64(0)), np.int64(1))
+    active = b.less(steps, length)
+    back = b.maximum(b.sub(b.sub(length, np.int64(1)), steps), np.int64(0))
+    slices = [b.gather(x, back, axis=0) if turned else x for x, turned in zip(args[carried:], reverse)]
+    attrs = _plain(len(slices) + 1, len(body.output) - carried)
+    given = [*args[:carried], *slices, active]
+    found = _scan(b, _while_active(body, carried), captured, given, carried, **attrs)
+    return [*found[:carried], *(_zero_behind(b, active, y) for y in found[carried:])]
+
+
+def _while_active(body: GraphProto, carried: int) -> GraphProto:
+    """The body with a last input that says whether its carried values count."""
+    kept = GraphProto()
+    kept.CopyFrom(body)
+    kept.input.add().name = active = "active of " + "+".join(o.name for o in body.output)
+    for before, after in zip(body.input[:carried], kept.output):
+        name = f"{after.name} if {active}"
+        kept.node.add(op_type="Where", input=[active, after.name, before.name], output=[name])
+        after.name = name
+    return kept
+
+
+def _zero_behind(b: Lowering, active: Var, y: Var) -> Var:
+    kind = y.tensor.dtype
+    nothing = b.constant("" if kind.kind == "string" else 0, dtype=kind.numpy)
+    return b.where(b.reshape(active, shape=(-1,) + (1,) * (len(y.shape) - 1)), y, nothing)  # type: ignore[no-any-return]

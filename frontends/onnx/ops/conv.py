@@ -64,6 +64,26 @@ def conv(
     return b.to_first(y)
 
 
+@onnx("CausalConvWithState", since=27)
+def causal_conv_with_state(
+    b: Lowering, input: Var, weight: Var, bias: Var | None = None, past_state: Var | None = None, *,
+    activation: str = "none",
+) -> tuple[Var, Var]:  # fmt: skip
+    """A depthwise convolution (N, C, T) of places up to one's own, and the last ones, which it needs the next time."""
+    channels, before = weight.shape[0], weight.shape[2] - 1
+    if not isinstance(channels, int) or not isinstance(before, int):
+        raise b.refuse("a kernel of unknown size", "declare the shapes of the model's inputs")
+    if activation not in ("none", "silu", "swish"):
+        raise b.refuse(f"activation {activation!r}", "known are none, silu and swish")
+    if past_state is None:
+        whole = b.pad(input, b.constant(0, dtype=input.tensor.dtype.numpy), pads=((0, 0), (0, 0), (before, 0)))
+    else:
+        whole = b.concat(past_state, input, axis=2)
+    y = conv(b, whole, weight, bias, group=channels)
+    state = b.slice(whole, starts=(-before if before else 2**31 - 1,), ends=(2**31 - 1,), axes=(2,))
+    return (y if activation == "none" else b.silu(y)), state
+
+
 @onnx("ConvTranspose")
 def conv_transpose(
     b: Lowering, X: Var, W: Var, B: Var | None = None, *, auto_pad: str = "NOTSET", dilations: Ints | None = None,
@@ -78,6 +98,8 @@ def conv_transpose(
     crops = list(pairs(pads, spatial))
     if output_shape is not None or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         sizes = X.shape[2:]
+        if not dims.is_number(W.shape[2:]):
+            raise b.refuse("a kernel of unknown size", "declare the shapes of the model's inputs")
         if not dims.is_number(sizes) and output_shape is not None:
             raise b.refuse("output_shape for an input of unknown size", "declare the shapes of the model's inputs")
         for i, (kernel, stride, dilation) in enumerate(zip(W.shape[2:], strides, dilations)):

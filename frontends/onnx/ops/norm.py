@@ -64,6 +64,10 @@ def _like(b: Lowering, v: Var, x: Var) -> Var:
 @onnx("InstanceNormalization")
 def instance_norm(b: Lowering, input: Var, scale: Var, B: Var, *, epsilon: float = 1e-5) -> Var:
     channels = scale.shape[0] if isinstance(scale.shape[0], int) else input.shape[1]
+    if not isinstance(channels, int):
+        axes = tuple(range(2, len(input.shape)))
+        scale, B = (b.unsqueeze(v, axes=tuple(range(1, 1 + len(axes)))) for v in (scale, B))
+        return b.layer_norm(input, scale, B, axes=axes, epsilon=epsilon)
     return b.to_first(b.group_norm(b.to_last(input), scale, B, groups=channels, axis=-1, epsilon=epsilon))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ....ir.graph import Var
 from ....ir.types import boolean
 from ..lowering import Lowering
@@ -29,12 +31,19 @@ def _axes_input(name: str) -> Callable[..., Any]:
         b: Lowering, data: Var, axes: Var | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Any:
         """Without axes: all of them, or (noop_with_empty_axes) none."""
-        empty = axes is None or axes.tensor.shape == (0,)
-        if not empty:
-            return _reduce(b, name, data, axes, keepdims)
-        return _reduce(b, name, data, () if noop_with_empty_axes else None, keepdims)
+        if axes is None or axes.tensor.shape == (0,):
+            return _reduce(b, name, data, () if noop_with_empty_axes else None, keepdims)
+        sure = axes.tensor.shape is not None and isinstance(axes.shape[0], int)
+        return _reduce(b, name, data, axes if sure or noop_with_empty_axes else _all_if_none(b, data, axes), keepdims)
 
     return lower
+
+
+def _all_if_none(b: Lowering, data: Var, axes: Var) -> Var:
+    """The axes, or where the run gives none all there are."""
+    rank = b.reshape(b.shape(b.shape(data)), shape=())
+    end = b.where(b.equal(b.size(axes), np.int64(0)), rank, np.int64(0))
+    return b.concat(axes, b.range(np.int64(0), end, np.int64(1)), axis=0)  # type: ignore[no-any-return]
 
 
 for _name, _core in REDUCTIONS.items():

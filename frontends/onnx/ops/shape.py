@@ -28,18 +28,17 @@ def reshape(b: Lowering, data: Var, shape: Var, *, allowzero: int = 0) -> Var:
         return b.reshape(data, shape=entries)
     if entries is not None and data.tensor.shape is not None:
         copied = [b.dim(data, i) if isinstance(d, int) and d == 0 else d for i, d in enumerate(entries)]
-        return b.reshape(data, shape=b.mixed(copied))
+        if sum(isinstance(d, Var) or d == -1 for d in copied) < 2:
+            return b.reshape(data, shape=b.mixed(copied))
     return b.reshape(data, shape=_zeros_copied(b, data, shape))
 
 
 def _zeros_copied(b: Lowering, data: Var, shape: Var) -> Var:
     """The shape with zeros replaced by the dimensions of data, at run time."""
-    if data.tensor.shape is None or not isinstance(shape.shape[0], int):
-        return shape  # its length is not known: a 0 means an empty axis then
-    length, rank = shape.shape[0], len(data.shape)
-    own = b.slice(b.shape(data), starts=(0,), ends=(length,))
-    if length > rank:
-        own = b.concat(own, np.zeros(length - rank, np.int64), axis=0)
+    length = b.shape(shape)
+    lack = b.maximum(b.sub(length, b.shape(b.shape(data))), np.int64(0))
+    own = b.concat(b.shape(data), b.fill(b.constant(np.int64(0)), shape=lack), axis=0)
+    own = b.slice(own, starts=(0,), ends=length)
     return b.where(b.equal(shape, 0), own, shape)
 
 
@@ -84,6 +83,8 @@ def concat(b: Lowering, *inputs: Var, axis: int) -> Var:
 def split(
     b: Lowering, input: Var, split: Var | None = None, *, axis: int = 0, num_outputs: int | None = None
 ) -> Sequence[Var]:
+    if split is not None and not isinstance(split.shape[0], int):
+        split = b.reshape(split, shape=(b.output_count,))
     return _split(b, input, axis, split, num_outputs or b.output_count)
 
 

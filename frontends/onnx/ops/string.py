@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ....ir.graph import Var
 from ..lowering import Lowering
 from ..registry import onnx
+from .contrib import contrib
 
 
 @onnx("StringNormalizer")
@@ -31,6 +32,24 @@ def string_split(b: Lowering, X: Var, *, delimiter: str = "", maxsplit: int | No
 @onnx("RegexFullMatch", since=20)
 def regex_full_match(b: Lowering, X: Var, *, pattern: str) -> Var:
     return b.regex_full_match(X, pattern=pattern)
+
+
+@contrib("Tokenizer")
+def tokenizer(
+    b: Lowering, X: Var, *, mark: int, mincharnum: int, pad_value: str, separators: tuple[str, ...] = (),
+    tokenexp: str = "",
+) -> Var:  # fmt: skip
+    """Separators count before a tokenexp; single characters are asked for by one empty separator, or by ".".
+
+    Of no strings at all ONNX Runtime leaves an axis out of the result; here it has no tokens.
+    """
+    if separators == ("",) or (tokenexp == "." and not separators):
+        if mincharnum != 1:
+            raise b.refuse(f"mincharnum {mincharnum} for single characters", "ONNX Runtime allows 1 only")
+        separators, tokenexp = (), "(?s)."
+    return b.tokenize(
+        X, token="" if separators else tokenexp, separators=separators, least=mincharnum, mark=bool(mark), pad=pad_value
+    )
 
 
 @onnx("TfIdfVectorizer", since=9)

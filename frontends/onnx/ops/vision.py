@@ -72,6 +72,36 @@ def grid_sample(
     return b.grid_sample(X, grid, mode=SAMPLE_MODES.get(mode, mode), padding=padding_mode, align=align)
 
 
+@onnx("AffineGrid", since=20)
+def affine_grid(b: Lowering, theta: Var, size: Var, *, align_corners: int = 0) -> Var:
+    """Places (N, *S, spatial) for GridSample: theta (N, spatial, spatial + 1) times (x, y, ..., 1) of each pixel.
+
+    Pixels' coordinates go from -1 to 1, the last axis of S being x; along an axis of one pixel the place is its middle,
+    and with align_corners as in ONNX's definition its beginning.
+    """
+    spatial = next((n for n in (theta.shape[1], size.shape[0] - 2) if isinstance(n, int)), 0)
+    if not spatial:
+        raise b.refuse("neither the rows of theta nor the length of size are known", "declare the shapes of the inputs")
+    counts = [b.gather(size, np.int64(i)) for i in range(2, 2 + spatial)]
+    places = [_pixels(b, n, theta, bool(align_corners)) for n in counts]
+    columns = [b.unsqueeze(p, axes=tuple(j for j in range(spatial) if j != i)) for i, p in enumerate(places)]
+    shape = b.vector(counts)
+    ones_ = b.fill(b.constant(1, dtype=theta.tensor.dtype.numpy), shape=shape)
+    grid = [b.reshape(b.expand(c, shape=shape), shape=(-1, 1)) for c in columns[::-1]]
+    flat = b.concat(*grid, b.reshape(ones_, shape=(-1, 1)), axis=1)  # (pixels, spatial + 1)
+    batch = b.gather(size, np.int64(0))
+    return b.reshape(b.matmul(flat, b.swap(theta)), shape=b.vector([batch, *counts, spatial]))
+
+
+def _pixels(b: Lowering, count: Var, like: Var, corners: bool) -> Var:
+    """The places of `count` pixels from -1 to 1, those of their centres or with the outer ones at the ends."""
+    steps, whole = (b.cast_like(v, like) for v in (b.range(np.int64(0), count, np.int64(1)), count))
+    if corners:
+        gap = b.div(b.constant(2, dtype=like.tensor.dtype.numpy), b.maximum(b.sub(whole, 1), 1))
+        return b.sub(b.mul(steps, gap), 1)  # type: ignore[no-any-return]
+    return b.sub(b.div(b.add(b.mul(steps, 2), 1), whole), 1)  # type: ignore[no-any-return]
+
+
 @onnx("Col2Im", since=18)
 def col2im(
     b: Lowering, input: Var, image_shape: Var, block_shape: Var, *, dilations: Ints | None = None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ....ir.types import Tensor, boolean, f32, i64, string
+from ....ir.types import DTYPES, Tensor, boolean, f32, i64, string
 from ..emitter import Emitter, Item
 from . import export, refuse
 from .reduce import reduced
@@ -38,6 +38,32 @@ def string_split(w: Emitter, x: Item, *, delimiter: str, maxsplit: int) -> Seque
 def regex_full_match(w: Emitter, x: Item, *, pattern: str) -> Item:
     w.need(20, "RegexFullMatch")
     return w.RegexFullMatch(x, pattern=pattern, result=boolean)  # type: ignore[no-any-return]
+
+
+@export()
+def tokenize(
+    w: Emitter, x: Item, *, token: str, separators: Sequence[str], least: int, mark: bool, pad: str
+) -> Item:  # fmt: skip
+    """ONNX Runtime's operator; there, "." alone is any character, and an empty separator alone ends each of them."""
+    rule: dict[str, Any]
+    if separators:
+        rule = {"separators": ["(?:)"] if list(separators) == [""] else list(separators)}
+    else:
+        rule = {"tokenexp": {".": "(?:.)", "(?s).": "." if least == 1 else "(?s)."}.get(token, token)}
+    return w.emit(  # type: ignore[no-any-return]
+        "Tokenizer", x, domain="com.microsoft", mincharnum=least, mark=int(mark), pad_value=pad, **rule
+    )
+
+
+@export()
+def string_hash(w: Emitter, x: Item, *, key: Sequence[int]) -> Item:
+    """ONNX Runtime has MurmurHash3."""
+    if len(key) != 1 or x.dtype is not string:
+        raise w.refuse(
+            "no operator of ONNX gives the bytes of a string or the digits of a number", "hash before the model"
+        )
+    low = w.emit("MurmurHash3", x, domain="com.microsoft", seed=key[0], positive=1, result=DTYPES["u32"])
+    return w.cast(low, DTYPES["u64"])
 
 
 @export()
@@ -95,7 +121,4 @@ refuse(
     "before the model, or standardize=None",
     "regex_replace", "regex_find",
 )  # fmt: skip
-refuse(
-    "no operator of ONNX gives the bytes of a string or the digits of a number; hash before the model", "string_hash"
-)
 refuse("ONNX lowers all letters there are, not A to Z alone", "ascii_lower")

@@ -52,7 +52,7 @@ NOT_DIFFERENTIABLE: dict[str, str] = {
     **dict.fromkeys(("eye", "random_normal", "random_uniform", "sequence_empty", "sequence_zeros"), _SOURCE),
     "random_beta": "how its samples depend on the shape of their distribution is not followed",
     **dict.fromkeys(("string_normalizer", "string_concat", "string_split", "regex_full_match", "tf_idf"), _TEXT),
-    **dict.fromkeys(("ascii_lower", "regex_replace", "regex_find", "string_ngrams", "string_hash"), _TEXT),
+    **dict.fromkeys(("ascii_lower", "regex_replace", "regex_find", "tokenize", "string_ngrams", "string_hash"), _TEXT),
     **dict.fromkeys(("winograd_conv", "winograd_weights", "winograd_weight_grad"), _CHOSEN),
     **dict.fromkeys(("find", "optional_has"), _PLACE),
     **dict.fromkeys(("optional_none", "optional_get"), "a value that may be absent has no gradient of its own"),
