@@ -559,7 +559,11 @@ def compare(
     ] = None,
     engine: Annotated[
         list[str] | None,
-        option("--with", metavar="ENGINE", help="What runs B: tenun, keras or ort; twice: what runs A, and what B."),
+        option(
+            "--with",
+            metavar="ENGINE",
+            help="What runs B: tenun (node by node), numpy, numba (their plans), keras or ort; twice: A's, then B's.",
+        ),
     ] = None,
     after: Annotated[
         list[str] | None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from .backends.numpy import evaluate as _  # noqa: F401 - fills the table of kernels
 from .backends.numpy.registry import KERNELS
 from .debug.check import Report, sample_difference
+from .debug.dtypes import dtype_notes
 from .errors import Finding, LoadError, TenunError
 from .executable import Executable, random_inputs
 from .frontends import sample_in
@@ -46,6 +47,7 @@ def _run(report: Report, graph: Graph, file: str, check: Verify) -> None:
     """Verify, optimise, plan, run."""
     listed = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
     outputs = ", ".join(f"{n}: {v.type}" for n, v in zip(graph.output_names, graph.outputs))
+    report.notes = list(dtype_notes(graph))
     report.steps["loads"] = f"{len(graph)} nodes, ({listed}) -> ({outputs})"
     verify(graph)
     missing = without_kernel(graph)

@@ -72,6 +72,11 @@ class Alignment:
     pairs: list[Pair]
 
     @cached_property
+    def partners(self) -> set[Node]:
+        """The nodes of both graphs that have a partner."""
+        return {n for p in self.pairs for n in (p.a, p.b)}
+
+    @cached_property
     def only_a(self) -> list[Node]:
         """The nodes of the first graph that have no partner, and are no part of what has one."""
         return self._alone(self.a, 0)
@@ -153,8 +158,12 @@ def align(a: Graph, b: Graph, level: str = "raw", exact: bool = True) -> Alignme
     found = _Matcher(a, b, strict=not exact)
     if not exact:
         found.by_merging()
+        found.by_ends()
     found.by_name()
-    found.by_weights()
+    found.by_weights(_exact)
+    found.by_weights(found.unordered_at_home)
+    found.by_home(weighted=True)
+    found.by_weights(_unordered)
     found.by_home()
     found.by_completion()
     found.by_place()
@@ -228,8 +237,17 @@ def _exact(node: Node) -> Hashable:
 
 
 def _unordered(node: Node) -> Hashable:
-    found = [sorted_digest(v) for v in weights_of(node) if v.tensor.dtype.is_float]
-    return (node.op.name, max(found)) if found else None
+    """The elements of the largest weight: a bias may be a node's own or not."""
+    found = [
+        (v.data.size, sorted_digest(v)) for v in weights_of(node) if v.data is not None and v.tensor.dtype.is_float
+    ]
+    return (node.op.name, max(found)[1]) if found else None
+
+
+def _shapes_of_weights(node: Node, other: Node) -> list[Any]:
+    """The shapes of a node's weights, with the bias that it leaves to another node where its partner does not."""
+    ends = completed(Pair(node, other, ""))[0]
+    return [v.shape for n in dict.fromkeys((node, ends)) for v in weights_of(n)]
 
 
 def _shapes(node: Node) -> tuple[Any, ...]:
@@ -299,6 +317,8 @@ class _Matcher:
         self.a_of: dict[Node, Node] = {}
         self.how: dict[Node, str] = {}
         self.parts: set[Node] = set()  # nodes that complete what another node of a pair does in one
+        self._nodes_a, self._homes = set(a.nodes), Homes(a)
+        self._places = {v: i for g in (a, b) for i, v in enumerate(g.inputs)}
 
     def add(self, a: Node, b: Node, how: str) -> None:
         if a not in self.b_of and b not in self.a_of and not {a, b} & self.parts:
@@ -312,21 +332,28 @@ class _Matcher:
 
     def by_name(self) -> None:
         """Nodes of the same source, in order; those with weights need weights of the same shapes."""
-        for left, right in _grouped(self.free_a(), self.free_b(), lambda n: n.source or None).values():
+        for left, right in self._by_roots(_grouped(self.free_a(), self.free_b(), lambda n: n.source or None).values()):
             for x, y in _in_order(left, right, lambda n: n.op.name):
-                if [v.shape for v in weights_of(x)] == [v.shape for v in weights_of(y)]:
+                if _shapes_of_weights(x, y) == _shapes_of_weights(y, x):
                     self.add(x, y, "name")
 
-    def by_weights(self) -> None:
+    def by_weights(self, key: Callable[[Node], Hashable]) -> None:
         """Nodes whose weights have the same elements; where several do, in their order."""
-        for key in (_exact, _unordered):
-            for left, right in _grouped(self.free_a(), self.free_b(), key).values():
-                if len(left) == len(right):
-                    for x, y in zip(left, right):
-                        self.add(x, y, "weights")
+        for left, right in self._by_roots(_grouped(self.free_a(), self.free_b(), key).values()):
+            if len(left) == len(right):
+                for x, y in zip(left, right):
+                    self.add(x, y, "weights")
 
-    def by_home(self) -> None:
-        """Nodes whose layer, by the longest path found, is the same; in both directions."""
+    def unordered_at_home(self, node: Node) -> Hashable:
+        """The elements of a node's largest weight, and its layer."""
+        home = (node.source or None) if node in self._nodes_a else self._homes.of(node)
+        return (home, _unordered(node)) if home and weights_of(node) else None
+
+    def by_home(self, weighted: bool = False) -> None:
+        """Nodes whose layer, by the longest path found, is the same; in both directions.
+
+        weighted: only those with weights, which need to be of the same shapes.
+        """
         for graph, free, at in ((self.a, self.free_b(), 1), (self.b, self.free_a(), 0)):
             homes = Homes(graph)
             keys = {n: homes.of(n) for n in free}
@@ -335,7 +362,8 @@ class _Matcher:
             groups = _grouped(left, right, lambda n, k={**left, **right}: k[n] or None)  # type: ignore[misc]
             for mine, others in groups.values():
                 for x, y in _in_order(mine, others, _kind):
-                    self.add(x, y, "name")
+                    if not weighted or (weights_of(x) and _shapes_of_weights(x, y) == _shapes_of_weights(y, x)):
+                        self.add(x, y, "name")
 
     def by_tail(self) -> None:
         """The last nodes of one layer, where they give the same shape, however they came to it."""
@@ -346,6 +374,14 @@ class _Matcher:
             y = last_b.get(home)
             if y is not None and _shapes(x) == _shapes(y):
                 self.add(x, y, "name")
+
+    def by_ends(self) -> None:
+        """The values that leave a layer, where they are of different shapes; nodes with weights are known by those."""
+        homes = Homes(self.a)
+        mine, theirs = _ends(self.a, lambda n: n.source or None), _ends(self.b, homes.of)
+        for left, right in _grouped(mine, theirs, {**mine, **theirs}.__getitem__).values():
+            if len(left) == len(right) == 1 and not (weights_of(left[0]) or weights_of(right[0])):
+                self.add(left[0], right[0], "name")
 
     def by_place(self) -> None:
         """Makers and readers at the same places of pairs."""
@@ -425,6 +461,32 @@ class _Matcher:
                 for x, y in zip(left, right):
                     self.add(x, y, "name")
 
+    def _by_roots(self, groups: Iterable[Sides]) -> Iterator[Sides]:
+        """The groups, those of shared layers cut by the inputs of the graph that their nodes hang on."""
+        for left, right in groups:
+            cut = _grouped(left, right, self._roots) if max(len(left), len(right)) > 1 else {}
+            whole = all(sum(len(s[at]) for s in cut.values()) == len(side) for at, side in enumerate((left, right)))
+            uneven = any(len(x) != len(y) for x, y in cut.values())
+            yield from (
+                [(left, right)] if not cut or (len(left) == len(right) and (uneven or not whole)) else cut.values()
+            )
+
+    def _roots(self, node: Node) -> frozenset[int]:
+        """The places of the graph's inputs that a node's values depend on."""
+        seen: set[Var] = set()
+        waiting = [v for v in node.inputs if v is not None]
+        found = set()
+        while waiting:
+            var = waiting.pop()
+            if var in seen:
+                continue
+            seen.add(var)
+            if var.producer is not None:
+                waiting += [v for v in var.producer.inputs if v is not None]
+            elif var in self._places:
+                found.add(self._places[var])
+        return frozenset(found)
+
     def _gaps(self) -> list[tuple[list[Node], list[Node]]]:
         """Runs of free nodes between neighbouring pairs that stand in the same order in both graphs."""
         places = {n: i for i, n in enumerate(self.b.nodes)}
@@ -439,6 +501,17 @@ class _Matcher:
                 run, last = [], places[partner]
         found.append((run, [n for n in b_nodes[last + 1 :] if n in free]))
         return [(left, right) for left, right in found if left and right]
+
+
+def _ends(graph: Graph, home: Callable[[Node], str | None]) -> dict[Node, Hashable]:
+    """The nodes whose first value is read outside of their layer, by the layer and what they give."""
+    homes = {n: home(n) for n in graph.nodes}
+    return {
+        n: (homes[n], n.outputs[0].type.dtype, _shapes(n)[0])
+        for n in graph.nodes
+        if homes[n] and n.outputs and isinstance(n.outputs[0].type, Tensor)
+        and (graph.is_output(n.outputs[0]) or any(homes[u] != homes[n] for u in n.outputs[0].users))
+    }  # fmt: skip
 
 
 def _grouped(left: Iterable[Any], right: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, Sides]:

@@ -17,19 +17,20 @@ TITLES = {
     "lambda": "layers of Python code, which is never run",
     "option": "options",
     "operator": "operators",
-    "dtype": "dtypes",
+    "dtype": "dtypes that do not fit, or that tenun does not know",
     "weights": "weights",
 }
 
 
 @dataclass
 class Report:
-    """What was found out about a file: facts, findings, steps passed."""
+    """What was found out about a file: facts, findings, steps passed; and notes, which are nothing to mend."""
 
     file: str
     facts: Mapping[str, str]
     findings: list[Finding] = field(default_factory=list)
     steps: dict[str, str] = field(default_factory=dict)
+    notes: list[Finding] = field(default_factory=list)
 
     @property
     def fine(self) -> bool:
@@ -52,30 +53,36 @@ class Report:
             if mine:
                 yield f"{TITLES[kind]}:"
                 yield from (f"  {line}" for f in mine for line in _told(f))
+        if self.notes:
+            yield "to know of its dtypes:"
+            yield from (f"  {note}" for note in self.notes)
         if self.needs:
             yield f"needs       custom_objects for {', '.join(self.needs)}"
         count = len(self.findings)
         yield "fine" if self.fine else f"{count} thing{'s' if count > 1 else ''} to mend"
 
     def to_dict(self) -> dict[str, Any]:
-        findings = [
-            {"kind": f.kind, "where": f.where, "name": f.name, "text": str(f), "hint": f.hint, **f.detail}
-            for f in self.findings
-        ]
         return {
             "file": self.file,
             "fine": self.fine,
             "facts": dict(self.facts),
             "steps": self.steps,
             "needs": self.needs,
-            "findings": findings,
+            "findings": [_record(f) for f in self.findings],
+            "notes": [_record(f) for f in self.notes],
         }
+
+
+def _record(f: Finding) -> dict[str, str]:
+    return {"kind": f.kind, "where": f.where, "name": f.name, "text": str(f), "hint": f.hint, **f.detail}
 
 
 def _told(finding: Finding) -> Iterator[str]:
     first, *rest = str(finding).splitlines()
     yield first
     yield from (f"  {line.strip()}" for line in rest)
+    if finding.detail.get("location"):
+        yield f"  in the file: {finding.detail['location']}"
     if finding.detail.get("nearest") and finding.kind != "weights":
         yield f"  nearest: {finding.detail['nearest']}"
     if finding.hint and finding.hint not in str(finding):

@@ -8,24 +8,23 @@ itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..errors import RunError, TenunError
-from ..ir.graph import Graph, Node, Var
+from ..errors import RunError
+from ..ir.graph import Graph, Var
 from ..ir.samples import random_inputs
 from ..ir.types import Tensor
-from ..passes import interpret
 from ..passes.interpret import Evaluate
-from .align import Alignment, Pair, aligned, completed, label, shaped, weights_of
+from .align import Alignment, Pair, aligned, shaped, weights_of
+from .blame import Point, isolate, points_of, settle
 from .diff import Change, changes
 from .engines import TITLES, Engine, engine_for
-from .measure import Measure, measure, usual_tolerance
+from .measure import Measure, measure
 
-LOCAL = 0.2  # share of the tolerance that a layer alone may use up
 TRIALS = 24  # pairs that are taken apart to see whether that was a mistake
 BATCH = 2  # samples of inputs that are made up: axes of 1 would fit to anything
 
@@ -67,35 +66,6 @@ def _as_typed(var: Var, value: Any) -> Any:
 
 
 @dataclass
-class Point:
-    """Two values that are to agree, and what was found: the worst of all inputs.
-
-    `own` is what the second one adds by itself, where that was measured; `ends`: the graph returns the value.
-    """
-
-    pair: Pair
-    a: Var
-    b: Var
-    ends: bool = False
-    found: Measure | None = None
-    own: Measure | None = None
-    run: int = 0
-
-    @property
-    def layer(self) -> str:
-        return label(self.pair.a)
-
-    @property
-    def differs(self) -> bool:
-        return self.found is not None and self.found.differs
-
-    def see(self, found: Measure, run: int) -> None:
-        """Keep the worst measure."""
-        if self.found is None or found.order > self.found.order:
-            self.found, self.run = found, run
-
-
-@dataclass
 class Comparison:
     """What `compare` found: points in the order of the first model, the difference of structure, the verdict."""
 
@@ -111,7 +81,12 @@ class Comparison:
     def same(self) -> bool:
         """Whether the two compute the same, as far as these inputs tell."""
         counts = len(self.alignment.a.outputs) == len(self.alignment.b.outputs)
-        return counts and not self.parted and not any(m.differs for m in self.outputs.values())
+        return self.compared and counts and not self.parted and not any(m.differs for m in self.outputs.values())
+
+    @property
+    def compared(self) -> bool:
+        """Whether there was anything to compare: an engine may have none of the values that have partners."""
+        return bool(self.points) or not self.alignment.a.nodes
 
     @property
     def parted(self) -> list[Point]:
@@ -138,6 +113,8 @@ class Comparison:
         """One line: the same, or where they part."""
         count = f"{len(self.points)} values, {len(self.runs)} input{'s' if len(self.runs) > 1 else ''}"
         worst = max((m.relative for m in self.outputs.values()), default=0.0)
+        if not self.compared:
+            return f"NOTHING COMPARED: {self.a.title} and {self.b.title} have no values in common"
         if self.same:
             return f"SAME: {self.a.title} and {self.b.title} agree ({count}; outputs within {worst:.1e} of the largest)"
         where = f"first at {self.first.layer}" if self.first is not None else "at the outputs"
@@ -196,6 +173,7 @@ def compare(
         if number and [np.shape(v) for v in mine.values()] != [np.shape(v) for v in both[0][0].values()]:
             raise RunError("the inputs to compare with have to be of the same shapes")
         _run(alignment, points, engines, mine, other, number, tolerance)
+    settle(alignment, points)
     seen = [p for p in points if p.found is not None]
     ends = {p.a: p.found for p in seen if p.ends and p.found is not None}
     outputs = {n: ends[v] for n, v in zip(alignment.a.output_names, alignment.a.outputs) if v in ends}
@@ -274,27 +252,6 @@ def _faulty(
     return [p.pair for p in points if p.own is not None and p.own.differs]
 
 
-def points_of(alignment: Alignment) -> list[Point]:
-    """The values to compare, in the order of the first graph."""
-    places = {n: i for i, n in enumerate(alignment.a.nodes)}
-    taken: set[Var] = set()
-    found = []
-    for pair in alignment.pairs:
-        x, y = completed(pair)
-        place = next((i for i, v in enumerate(x.outputs) if v.uses or alignment.a.is_output(v)), 0)
-        if place >= len(y.outputs) or x.outputs[place] in taken or y.outputs[place] in taken:
-            continue
-        v, w = x.outputs[place], y.outputs[place]
-        taken |= {v, w}
-        found.append(Point(pair, v, w))
-    for v, w in zip(alignment.a.outputs, alignment.b.outputs):  # which are to agree, whatever else may be alike
-        if v.producer is not None and w.producer is not None:
-            pair = next((p.pair for p in found if p.a is v and p.b is w), Pair(v.producer, w.producer, "output"))
-            found = [p for p in found if p.a is not v and p.b is not w]
-            found.append(Point(pair, v, w, ends=True))
-    return sorted(found, key=lambda p: places[p.a.producer] if p.a.producer is not None else -1)
-
-
 def _run(
     alignment: Alignment, points: Sequence[Point], engines: Sequence[Engine], mine: Mapping[str, Any],
     other: Mapping[str, Any], number: int, tolerance: float | None,
@@ -314,54 +271,3 @@ def _run(
             held[theirs] = values
         any_layout = not (first.exact and second.exact)
         point.see(measure(value, held.pop(point.b), tolerance, any_layout), number)
-
-
-def isolate(
-    alignment: Alignment, points: Sequence[Point], mine: Mapping[str, Any], other: Mapping[str, Any],
-    evaluate: Evaluate, tolerance: float | None = None,
-) -> None:  # fmt: skip
-    """Measure what every point of the second graph adds by itself: what it reads is what the first graph has there."""
-    wanted = {p.a for p in points}
-    needed = {p.b.producer: p for p in points}
-    values: dict[Var, Any] = {}
-    spoiled: set[Var] = set()  # what follows from a value of another shape, for which there is no substitute
-    left = interpret.steps(alignment.a, mine, evaluate)
-    for node, results in _until_it_fails(interpret.steps(alignment.b, other, evaluate)):
-        after = any(v in spoiled for v in node.inputs)
-        point = needed.get(node)
-        if point is not None:
-            while point.a not in values:
-                maker, made = next(left)
-                if any(v in wanted for v in maker.outputs):
-                    values.update(zip(maker.outputs, made))
-            point.own = None if after else _own(values[point.a], results[point.b.index], tolerance)
-            after = _substitute(point, values, results, node)
-        spoiled |= set(node.outputs) if after else set()
-
-
-def _substitute(point: Point, values: dict[Var, Any], results: list[Any], node: Node) -> bool:
-    """Put the first model's results in the place of the second's; whether their shapes do not allow it."""
-    assert point.a.producer is not None
-    fits = True
-    for v, w in zip(point.a.producer.outputs, node.outputs):
-        value = values.pop(v, None)
-        if value is not None and np.shape(value) == np.shape(results[w.index]):
-            results[w.index] = value
-        elif w is point.b:
-            fits = False
-    return not fits
-
-
-def _until_it_fails(steps: Iterator[tuple[Node, list[Any]]]) -> Iterator[tuple[Node, list[Any]]]:
-    """The steps as far as they go: substitutes of another meaning may be what a node cannot take (an index)."""
-    try:
-        yield from steps
-    except TenunError:
-        return
-
-
-def _own(a: Any, b: Any, tolerance: float | None) -> Measure:
-    """The measure of one layer alone, of which less is allowed than of all before it together."""
-    if isinstance(a, np.ndarray) and a.dtype.kind not in "biuOSU":
-        return measure(a, b, LOCAL * (tolerance or usual_tolerance(a)))
-    return measure(a, b, tolerance)

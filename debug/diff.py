@@ -7,7 +7,7 @@ written in many ways; there only those pairs are looked at that compute somethin
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import permutations, zip_longest
 from typing import Any
@@ -21,6 +21,7 @@ from ..ir.types import Tensor
 from ..passes.interpret import Evaluate
 from .align import TELLING, Alignment, Homes, Pair, align, completed, label, parts
 from .measure import measure
+from .regions import Regions, leaves, regions_of
 
 CLOSE = 1e-6  # relative: numbers that a file keeps in another precision
 FOLDED = 1e-5  # of the largest element: weights that were multiplied with others, in one order or another
@@ -61,25 +62,48 @@ def changes(
     faults: the pairs that compute something else by themselves; between formats only these count, and nodes without a
     partner only where such a pair reads them.  With `evaluate`, options that make no difference are left out there.
     """
-    exact = alignment.exact
-    pairs = alignment.pairs if exact or faults is None else list(faults)
-    found = list(_interface(alignment))
-    moved, rewired = _moved(alignment)
-    explained: set[str] = set()
-    for pair in pairs:
-        merged = [] if exact else list(_merged_in(pair, alignment))
-        alike = bool(merged) or (not exact and evaluate is not None and _equivalent(pair, evaluate))
-        found += [*_pair_changes(pair, alignment, moved, alike), *merged]
-        explained |= {pair.label} if merged else set()
-    loners = list(_loners(alignment, None if exact or faults is None else pairs))
-    found += [change for change, _ in loners]
-    if not exact and faults is not None:
-        explained |= {c.layer for c in found} | {label(n) for n in rewired}
-        explained |= {p.label for p in pairs for _, nodes in loners if any(_feeding([p.a, p.b], nodes))}
-        found += [_unknown(p) for p in pairs if p.label not in explained]
+    if alignment.exact or faults is None:
+        moved, _ = _moved(alignment)
+        found = [c for p in alignment.pairs for c in _pair_changes(p, alignment, moved, False)]
+        found += _loners(alignment)
+    else:
+        found = _across(alignment, faults, evaluate)
     places = {label(n): i for i, n in reversed(list(enumerate(alignment.a.nodes)))}
-    distinct = dict.fromkeys(found)
+    distinct = dict.fromkeys([*_interface(alignment), *found])
     return sorted(distinct, key=lambda c: places.get(c.layer, -1 if c.kind == "interface" else len(places)))
+
+
+def _across(alignment: Alignment, faults: Sequence[Pair], evaluate: Evaluate | None) -> list[Change]:
+    """The changes between formats: what explains that these pairs compute something else."""
+    regions = regions_of(alignment)
+    moved, rewired = _moved(alignment, regions)
+    usual = set(_usual(alignment, faults))
+    found: list[Change] = []
+    explained = {label(n) for n in rewired}
+    for pair in faults:
+        merged = list(_merged_in(pair, alignment))
+        alike = bool(merged) or (evaluate is not None and _equivalent(pair, evaluate))
+        found += [*_pair_changes(pair, alignment, moved, alike, evaluate), *merged]
+        explained |= {pair.label} if merged else set()
+    found = [c for c in found if (c.kind, c.detail) not in usual]
+    explained |= {c.layer for c in found}
+    told = {regions[p.a] for p in faults if p.label in explained}
+    loners = list(_strangers(alignment, faults, regions, told))
+    for glue in (False, True):  # what only moves elements is written everywhere: blamed where nothing else explains
+        left = [p for p in faults if p.label not in explained and regions[p.a] not in told]
+        for change, nodes in loners:
+            fed = [p for p in faults if any(_feeding([p.a, p.b], nodes))]
+            if all(map(_moves, nodes)) == glue and (not glue or set(fed) & set(left)):
+                found.append(change)
+                explained |= {p.label for p in fed} | {change.layer}
+    return found + [_unknown(p) for p in faults if p.label not in explained and regions[p.a] not in told]
+
+
+def _usual(alignment: Alignment, faults: Sequence[Pair]) -> Iterator[tuple[str, str]]:
+    """Options that differ, and what of it is said, in pairs that are not at fault: another way of writing."""
+    for pair in set(alignment.pairs) - set(faults):
+        if pair.a.op is pair.b.op:
+            yield from (("option", text) for _, text in _options(pair.a, pair.b))
 
 
 def _equivalent(pair: Pair, evaluate: Evaluate) -> bool:
@@ -95,14 +119,15 @@ def _equivalent(pair: Pair, evaluate: Evaluate) -> bool:
         return False
 
 
-def _equal_on(a: Node, b: Node, scale: float, evaluate: Evaluate) -> bool:
+def _equal_on(a: Node, b: Node, scale: float, evaluate: Evaluate, attrs: Mapping[str, Any] | None = None) -> bool:
+    """Whether both give the same for operands of a size; `attrs`: others for the first."""
     generator = np.random.default_rng(0)
     drawn = [None if v is None or v.data is not None else _drawn(generator, v.tensor, scale) for v in a.inputs]
     results = []
-    for node in (a, b):
+    for node, options in ((a, a.attrs if attrs is None else attrs), (b, b.attrs)):
         pairs = zip(node.inputs, a.inputs, drawn)
         given = [x if v is None or v.data is None else _same_weight(v, w) for v, w, x in pairs]
-        results.append(evaluate(node.op, given, node.attrs, node.dynamic, {})[0])
+        results.append(evaluate(node.op, given, options, node.dynamic, {})[0])
     return not measure(results[0], results[1], STRICT).differs
 
 
@@ -166,10 +191,13 @@ def _type(var: Var) -> str:
 # ---- pairs
 
 
-def _pair_changes(pair: Pair, alignment: Alignment, moved: Mapping[Node, str], alike: bool) -> Iterator[Change]:
+def _pair_changes(
+    pair: Pair, alignment: Alignment, moved: Mapping[Node, str], alike: bool, evaluate: Evaluate | None = None
+) -> Iterator[Change]:
     """The changes of one pair; the second may do with several nodes what the first does with one, and vice versa.
 
-    `alike`: their ops and options say the same, however they are written.
+    `alike`: their ops and options say the same, however they are written.  With `evaluate`, options that change nothing
+    of what the second one computes are left out.
     """
     a, b = pair.a, pair.b
     layer, other = pair.label, label(b)
@@ -184,10 +212,10 @@ def _pair_changes(pair: Pair, alignment: Alignment, moved: Mapping[Node, str], a
     if alike:
         pass
     elif a.op is b.op:
-        yield from (change("option", text) for text in _options(a, b))
+        yield from (change("option", text) for key, text in _options(a, b) if _matters(a, b, key, evaluate))
     elif alignment.exact or not (a.graphs or b.graphs):
         yield change("option", f"{a.op.name} → {b.op.name}")
-    contents = _weights(a, b) if alignment.exact else _constants(pair)
+    contents = _weights(a, b, alignment.partners) if alignment.exact else _constants(pair)
     yield from (change(kind, _with_twin(detail, kind, w, alignment)) for kind, detail, w in contents)
     for role, sub in a.graphs.items():
         if role in b.graphs:
@@ -205,15 +233,27 @@ def _with_twin(detail: str, kind: str, var: Var | None, alignment: Alignment) ->
     return f"{detail}; it holds what {twin.name} held" if twin is not None else detail
 
 
-def _options(a: Node, b: Node) -> Iterator[str]:
-    """Attributes that differ, as they are written; those that say the same in other words are left out."""
+def _matters(a: Node, b: Node, key: str, evaluate: Evaluate | None) -> bool:
+    """Whether b would compute something else with this option of a."""
+    types = [None if v is None or v.data is not None else v.type for v in b.inputs]
+    if evaluate is None or b.graphs or not all(t is None or (isinstance(t, Tensor) and t.is_static) for t in types):
+        return True
+    attrs = {k: v for k, v in b.attrs.items() if k != key} | ({key: a.attrs[key]} if key in a.attrs else {})
+    try:
+        return not all(_equal_on(b, b, scale, evaluate, attrs) for scale in SCALES)
+    except TenunError:
+        return True
+
+
+def _options(a: Node, b: Node) -> Iterator[tuple[str, str]]:
+    """Attributes that differ, with how they are written; those that say the same in other words are left out."""
     left, right = (_spelled_out(n) for n in (a, b))
     for key in a.attrs.keys() | b.attrs.keys():
         if _equal(a.attrs.get(key), b.attrs.get(key)) or _equal(left.get(key), right.get(key)):
             continue
         if _is_size(a, b, key):
             continue
-        yield f"{key}: {_shown(a, key)} → {_shown(b, key)}"
+        yield key, f"{key}: {_shown(a, key)} → {_shown(b, key)}"
 
 
 def _spelled_out(node: Node) -> dict[str, Any]:
@@ -246,11 +286,16 @@ def _equal(x: Any, y: Any) -> bool:
 Content = tuple[str, str, "Var | None"]
 
 
-def _weights(a: Node, b: Node) -> Iterator[Content]:
+def _is_alone(var: Var | None, partners: Container[Node]) -> bool:
+    """Whether a value is made by a node without a partner, which is told of by itself."""
+    return var is not None and var.producer is not None and var.producer not in partners
+
+
+def _weights(a: Node, b: Node, partners: Container[Node]) -> Iterator[Content]:
     """Operands that are constants, of one or both: the kind of change, what changed, the constant of the second."""
     for i, (v, w) in enumerate(zip_longest(a.inputs, b.inputs)):
         if v is None or w is None:
-            if v is not w:
+            if v is not w and not (_is_alone(v, partners) or _is_alone(w, partners)):
                 name = a.op.inputs[min(i, len(a.op.inputs) - 1)].name
                 yield "option", f"{name}: {_name(v)} → {_name(w)}", w
         elif v.data is not None and w.data is not None:
@@ -341,8 +386,11 @@ def rearranged(x: Array, y: Array) -> str:
 # ---- places
 
 
-def _moved(alignment: Alignment) -> tuple[dict[Node, str], set[Node]]:
-    """Nodes that stand elsewhere or read something else, with what to say of it; and all that read something else."""
+def _moved(alignment: Alignment, regions: Regions | None = None) -> tuple[dict[Node, str], set[Node]]:
+    """Nodes that stand elsewhere or read something else, with what to say of it; and all that read something else.
+
+    With `regions` only what comes from another layer counts.
+    """
     b_of = {p.a: p.b for p in alignment.pairs}
     a_of = {p.b: p.a for p in alignment.pairs}
     rewired: dict[Node, tuple[str, str]] = {}
@@ -353,6 +401,8 @@ def _moved(alignment: Alignment) -> tuple[dict[Node, str], set[Node]]:
                 continue
             mine, theirs = _maker(v, b_of), _maker(w, a_of)
             if _is_same(mine, theirs, b_of, alignment) or pair.a in rewired:
+                continue
+            if regions is not None and _is_inner(pair, v, w, alignment, regions):
                 continue
             rewired[pair.a] = (_title(mine), _title(theirs))
             touched |= {pair.a} | ({mine} if isinstance(mine, Node) else set())
@@ -373,6 +423,28 @@ def _maker(var: Var, partners: Mapping[Node, Node]) -> Node | Var:
             break
         var = following
     return var.producer if var.producer is not None and var.producer in partners else var
+
+
+def _is_inner(pair: Pair, v: Var, w: Var, alignment: Alignment, regions: Regions) -> bool:
+    """Whether two operands come from one layer in ways of their own: past nodes without a partner, or in that layer."""
+    common = _origins(v, alignment.partners, regions) & _origins(w, alignment.partners, regions)
+    lone = v.producer in alignment.only_a or w.producer in alignment.only_b
+    return bool(common) and (lone or regions[pair.a] in common)
+
+
+def _origins(var: Var, partners: Container[Node], regions: Regions) -> set[str]:
+    """The layers of all nodes with a partner that a value goes back to, past those without one."""
+    waiting, seen, found = [var], set[Var](), set[str]()
+    while waiting:
+        current = waiting.pop()
+        if current in seen or current.producer is None:
+            continue
+        seen.add(current)
+        if current.producer in partners:
+            found.add(regions[current.producer])
+        else:
+            waiting += [v for v in current.producer.inputs if v is not None]
+    return found
 
 
 def _is_same(mine: Node | Var, theirs: Node | Var, b_of: Mapping[Node, Node], alignment: Alignment) -> bool:
@@ -409,23 +481,67 @@ def _longest_rise(nodes: Sequence[Node], key: Any) -> set[Node]:
 # ---- nodes without a partner
 
 
-def _loners(alignment: Alignment, faults: Sequence[Pair] | None) -> Iterator[tuple[Change, set[Node]]]:
+def _loners(alignment: Alignment) -> Iterator[Change]:
     """Nodes of one graph only, by layers; an op that a layer has lost or gained is an option of the layer."""
     for kind, nodes, at in (("removed", alignment.only_a, 0), ("added", alignment.only_b, 1)):
-        wanted = set(nodes)
-        if faults is not None:
-            wanted &= set(_feeding((p.b if at else p.a for p in faults), wanted))
         layers: dict[str, list[Node]] = {}
         for node in nodes:
-            if node in wanted:
-                layers.setdefault(label(node), []).append(node)
+            layers.setdefault(label(node), []).append(node)
         partners = {label(p.b if at else p.a): p.label for p in alignment.pairs}
         for layer, mine in layers.items():
-            ops = ", ".join(dict.fromkeys(n.op.name for n in mine))
             if layer in partners:
-                yield Change("option", partners[layer], f"none → {ops}" if at else f"{ops} → none"), set(mine)
+                yield Change("option", partners[layer], f"none → {_ops(mine)}" if at else f"{_ops(mine)} → none")
             else:
-                yield Change(kind, layer, f"{ops} {_type(mine[-1].outputs[0])}"), set(mine)
+                yield Change(kind, layer, f"{_ops(mine)} {_type(mine[-1].outputs[0])}")
+
+
+def _strangers(
+    alignment: Alignment, faults: Sequence[Pair], regions: Regions, told: Container[str]
+) -> Iterator[tuple[Change, set[Node]]]:
+    """The same between formats, with the nodes: those that pairs at fault read, by layers as regions.
+
+    What is inside of a layer says nothing where all of its results have partners, and these agree or are `told` of.
+    """
+    lost, gained = (
+        [n for n in nodes if n in set(_feeding((p.b if at else p.a for p in faults), set(nodes)))]
+        for at, nodes in enumerate((alignment.only_a, alignment.only_b))
+    )
+    shared, faulty = {regions[p.a] for p in alignment.pairs}, {regions[p.a] for p in faults}
+    quiet = {r for r in _closed(alignment, regions) if r not in faulty or r in told}
+    for region in dict.fromkeys(regions[n] for n in (*lost, *gained)):
+        left, right = ([n for n in nodes if regions[n] == region] for nodes in (lost, gained))
+        nodes = {*left, *right}
+        if region in quiet:
+            continue
+        if region in shared or (left and right):
+            yield Change("option", region, f"{_ops(left) or 'none'} → {_ops(right) or 'none'}"), nodes
+        else:
+            last = (left or right)[-1]
+            yield (
+                Change("removed" if left else "added", label(last), f"{_ops(left or right)} {_type(last.outputs[0])}"),
+                nodes,
+            )
+
+
+def _closed(alignment: Alignment, regions: Regions) -> set[str]:
+    """The regions of the first graph all of whose results have partners."""
+    known = {v for p in alignment.pairs for n in (p.a, completed(p)[0]) for v in n.outputs}
+    left = {
+        regions[n]
+        for n in alignment.a.nodes
+        for v in n.outputs
+        if v not in known and leaves(alignment.a, v, regions.get)
+    }
+    return {regions[n] for n in alignment.a.nodes} - left
+
+
+def _ops(nodes: Sequence[Node]) -> str:
+    return ", ".join(dict.fromkeys(n.op.name for n in nodes))
+
+
+def _moves(node: Node) -> bool:
+    """Whether a node only moves elements."""
+    return node.op.has("view") or node.op.family == "shape"
 
 
 def _feeding(nodes: Iterable[Node], wanted: set[Node]) -> Iterator[Node]:

@@ -109,36 +109,62 @@ class PlanEngine:
     exact = False
 
     def __init__(self, name: str, file: str, graph: Graph) -> None:
-        self.file, self.name = file, name
-        self._executable = executable = Executable(graph, backend_name=name)
-        results = [v for n in executable.optimized.nodes for v in n.outputs[:1]]
-        self._sources = sources_of(graph, executable.optimized, results)
-        self.graph = graph
+        self.file, self.graph = file, graph
+        self._executable = Executable(graph, backend_name=name)
+        self._order = {node.source: i for i, node in enumerate(graph.nodes)}
 
     def covers(self, graph: Graph, wanted: Sequence[Var], inputs: Mapping[str, Any]) -> set[Var]:
-        told: set[Node] = set()
-        self._executable.reset_state()
-        self._executable.run(inputs, on_node=lambda node, arrays: told.add(node))
-        return {v for node, v in self._asked(graph, wanted).items() if node in told}
+        return set(self._asked(graph, wanted, inputs).values())
 
     def values(self, graph: Graph, wanted: Sequence[Var], inputs: Mapping[str, Any]) -> Found:
-        asked = self._asked(graph, wanted)
+        asked = self._asked(graph, wanted, inputs)
 
         def push(give: Callable[[Any], None]) -> None:
             def see(node: Node, arrays: list[Any]) -> None:
-                if node in asked:
-                    give((asked[node], np.array(arrays[0])))
+                if _key(node) in asked:
+                    give((asked[_key(node)], np.array(arrays[_read(node)])))
 
-            self._executable.reset_state()
-            self._executable.run(inputs, on_node=see)
+            self._run(inputs, see)
 
         yield from pulled(push)
 
-    def _asked(self, graph: Graph, wanted: Sequence[Var]) -> dict[Node, Var]:
-        """The nodes of the plan whose results are values asked for, by their sources."""
+    def _asked(self, graph: Graph, wanted: Sequence[Var], inputs: Mapping[str, Any]) -> dict[tuple[str, str], Var]:
+        """The values of layers whose last node does something in the plan, by those nodes."""
         by_source = {source: v for v, source in sources_of(self.graph, graph, wanted).items()}
-        found = ((var.producer, by_source.get(source)) for var, source in self._sources.items())
-        return {node: var for node, var in found if node is not None and var is not None}
+        ends: dict[str, tuple[str, str]] = {}
+        self._run(inputs, lambda node, arrays: ends.update(dict.fromkeys(self._result_of(node), _key(node))))
+        return {key: by_source[source] for source, key in ends.items() if source in by_source}
+
+    def _result_of(self, node: Node) -> list[str]:
+        """The layer whose result a node of the plan gives; none where a later node works on it."""
+        mine = parts(node.source)
+        later = [user for v in node.outputs for user in v.users if not _drops_ones(user, v)]
+        inside = any(set(mine) & set(parts(user.source)) for user in later)
+        return [] if inside or not mine else [max(mine, key=lambda p: self._order.get(p, -1))]
+
+    def _run(self, inputs: Mapping[str, Any], see: Callable[[Node, list[Any]], None]) -> None:
+        self._executable.reset_state()
+        self._executable.run(inputs, on_node=see)
+
+
+def _drops_ones(node: Node, var: Var) -> bool:
+    """Whether a node only takes away, or adds, axes of 1."""
+    shapes = [v.type.shape if isinstance(v.type, Tensor) else None for v in (var, node.outputs[0])]
+    return node.op.has("view") and None not in shapes and _longer(shapes[0]) == _longer(shapes[1])
+
+
+def _longer(shape: Any) -> list[Any]:
+    return [d for d in shape if d != 1]
+
+
+def _read(node: Node) -> int:
+    """The place of the result that other nodes read: of recurrent ones it may be the last state."""
+    return next((v.index for v in node.outputs if v.uses), 0)
+
+
+def _key(node: Node) -> tuple[str, str]:
+    """What a node is known by in every run: plans of the same shapes may be others."""
+    return node.source, node.outputs[0].name
 
 
 def sources_of(loaded: Graph, graph: Graph, wanted: Sequence[Var]) -> dict[Var, str]:

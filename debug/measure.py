@@ -61,6 +61,13 @@ def measure(a: Any, b: Any, tolerance: float | None = None, any_layout: bool = F
     return min((_measured(x, form, tolerance) for form in forms), key=lambda m: m.order)
 
 
+def fitted(value: Any, like: Any) -> Any:
+    """The value in the shape of another one, axes in whatever order: the form that is nearest; None where none fits."""
+    x, y = np.asarray(value), np.asarray(like)
+    forms = list(_forms(x, y.shape, False))
+    return min(forms, key=lambda form: _measured(y, form, None).order) if forms else None
+
+
 def _forms(y: Array, shape: tuple[int, ...], any_layout: bool) -> Iterator[Array]:
     """Ways to see y in a shape."""
     if y.shape == shape:

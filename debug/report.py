@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .align import Alignment, label
-from .compare import Comparison, Point
+from .blame import Point
+from .compare import Comparison
 from .diff import MARKS, Change
 from .summary import type_text
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..errors import Finding, TenunError
+from ..errors import Finding, TenunError, UnsupportedError
 from ..ir.graph import Graph
 from . import HDF5_MAGIC, tenun
 
 SHOWN = 3  # names that are nearest to one that is not known
+DTYPES = re.compile(r"\bdtypes?\b|element type")  # in the text of an error that is of dtypes
+CAST = "put a Cast before the node, or let it have operands of one dtype"
 LIMIT = 64  # rounds of reading, each of which gets past what the one before stumbled over
 
 
@@ -88,19 +91,32 @@ def _onnx_findings(file: str) -> tuple[Graph | None, list[Finding]]:
     from .onnx.reader import failures
 
     graph, found = failures(file)
-    return (None if found else graph), [_onnx_finding(error) for error in found]
+    places = _nodes_in(file) if found else {}
+    return (None if found else graph), [_onnx_finding(error, places) for error in found]
 
 
-def _onnx_finding(error: TenunError) -> Finding:
+def _nodes_in(file: str) -> dict[str, str]:
+    """Where the nodes of an ONNX file stand, by their names: `graph.node[3]`."""
+    from .onnx.reader import _parsed
+
+    try:
+        proto = _parsed(file, file)
+    except TenunError:
+        return {}
+    return {node.name: f"graph.node[{i}]" for i, node in reversed(list(enumerate(proto.graph.node))) if node.name}
+
+
+def _onnx_finding(error: TenunError, places: Mapping[str, str]) -> Finding:
     from .onnx.registry import ROWS
 
     name = error.op or ""
-    known = [op for _, op in ROWS]
-    unknown = bool(name) and name not in known
+    known = sorted({op for _, op in ROWS})
+    unknown = isinstance(error, UnsupportedError) and bool(name) and name not in known
     nearest = ", ".join(difflib.get_close_matches(name, known, SHOWN)) if unknown else ""
     text = f"{error.node}: {error.message}" if error.node else error.message
-    kind = "operator" if name else "file"
-    return Finding(text, error.node or "", kind, name, error.hint or "", nearest=nearest)
+    kind = "dtype" if DTYPES.search(error.message) else "operator" if name else "file"
+    hint = error.hint or (CAST if kind == "dtype" and name else "")
+    return Finding(text, error.node or "", kind, name, hint, nearest=nearest, location=places.get(error.node or "", ""))
 
 
 def _keras_findings(file: str, custom: dict[str, Any]) -> tuple[Graph | None, list[Finding]]:
@@ -108,14 +124,14 @@ def _keras_findings(file: str, custom: dict[str, Any]) -> tuple[Graph | None, li
     from . import reader_for
 
     found: list[Finding] = []
-    shapes = _shapes_in(file)
+    shapes, places = _shapes_in(file), _layers_in(file)
     for _ in range(LIMIT):
         try:
             graph = reader_for(file)(file, custom, None, {})
             return (None if found else graph), found
         except TenunError as error:
             new = error.findings or [Finding(error.message, error.node or "", "file", error.op or "", error.hint or "")]
-            new = [_told(f, shapes) for f in new if str(f) not in {str(g) for g in found}]
+            new = [_told(f, shapes, places) for f in new if str(f) not in {str(g) for g in found}]
             found += new
             names = {f.where.rpartition("/")[2] for f in new if f.kind in ("layer", "lambda", "option")} - set(custom)
             if not names:
@@ -124,12 +140,15 @@ def _keras_findings(file: str, custom: dict[str, Any]) -> tuple[Graph | None, li
     return None, found
 
 
-def _told(finding: Finding, shapes: dict[str, Any]) -> Finding:
-    """With the nearest class that is known, and for a Lambda what to write in its place."""
+def _told(finding: Finding, shapes: Mapping[str, Any], places: Mapping[str, str]) -> Finding:
+    """With its place in the file, the nearest class that is known, and for a Lambda what to write in its place."""
     from ..layers import LAYERS
 
     name = finding.where.rpartition("/")[2]
     detail = dict(finding.detail)
+    known = next((p for p in _upwards(finding.where) if p in places), None)
+    if known is not None:
+        detail["location"] = places[known]
     if finding.kind == "layer":
         detail["nearest"] = ", ".join(difflib.get_close_matches(finding.name, LAYERS, SHOWN))
     if finding.kind in ("layer", "lambda"):
@@ -190,6 +209,34 @@ def _shapes_in(file: str) -> dict[str, Any]:
                 found.setdefault(source, [None, None])[1] = shape
                 found[name][0] = found[name][0] or shape
     return {name: tuple(shapes) for name, shapes in found.items()}
+
+
+def _layers_in(file: str) -> dict[str, str]:
+    """Where the layers of a Keras file stand, by their names: `config.json: config.layers[3]`."""
+    try:
+        config = _config(file)
+    except TenunError:
+        return {}
+    kind = kind_of(file)
+    part = {"keras": "config.json: ", "h5": "model_config: "}.get(kind, "")
+    return {name: f"{part}{path}" for name, path in _placed(config, "config.layers")}
+
+
+def _placed(data: Any, place: str, path: str = "") -> Iterator[tuple[str, str]]:
+    """The paths of the layers of a serialised model, and of those inside, with their places."""
+    inside = data.get("config") if isinstance(data, dict) else None
+    layers = inside.get("layers") if isinstance(inside, dict) else None
+    for i, layer in enumerate(layers if isinstance(layers, list) else ()):
+        mine = f"{path}{_name(layer)}"
+        yield mine, f"{place}[{i}]"
+        yield from _placed(layer, f"{place}[{i}].config.layers", f"{mine}/")
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """A path, and those that it lies in."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def _config(file: str) -> Any:

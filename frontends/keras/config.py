@@ -22,7 +22,7 @@ from ...layers.operations import OPERATIONS, REFUSED, Operation
 from ...layers.policy import policy
 from .dialects import ACTIVATIONS_BEFORE_3, FUNCTIONAL, PACKAGES, REFUSED_LAYERS, RENAMED, droppable, translated
 from .functions import HINT, FunctionLayer, activation
-from .policies import read_policy
+from .policies import nearest_policies, read_policy
 from .symbols import CLASSES, Symbol
 
 
@@ -201,7 +201,8 @@ class Reader:
         try:
             return read_policy(value, where)
         except UnsupportedError as error:
-            self.problems.append(f"{where}: {error.message}" + (f"; {error.hint}" if error.hint else ""))
+            text = f"{where}: {error.message}" + (f"; {error.hint}" if error.hint else "")
+            self.problems.append(Finding(text, where, "dtype", "dtype", nearest=", ".join(nearest_policies(value))))
             return None
 
     def _plain(self, value: Any) -> Any:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import Any
 
 from ...errors import LoadError, UnsupportedError
-from ...layers.policy import policy
+from ...layers.policy import MODES, policy
 
 # mode: Keras' class, for those that have one of their own
 _CLASSES = {
     "int4": "Int4DTypePolicy", "float8": "QuantizedFloat8DTypePolicy", "gptq": "GPTQDTypePolicy",
     "awq": "AWQDTypePolicy",
 }  # fmt: skip
+
+FLOATS = ("float32", "float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 
 
 def read_policy(value: Any, path: str) -> str | None:
@@ -36,6 +39,16 @@ def read_policy(value: Any, path: str) -> str | None:
     numbers = [config["amax_history_length"]] if config.get("amax_history_length") is not None else []
     mode = "/".join([str(config["mode"]), *map(str, numbers)])
     return policy(f"{mode}_from_{config.get('source_name') or 'float32'}").name
+
+
+def nearest_policies(value: Any) -> list[str]:
+    """The names of policies that are most like one that tenun does not have; what it computes in comes first."""
+    config = value.get("config") if isinstance(value, dict) else None
+    config = config if isinstance(config, dict) else {"name": value}
+    if "mode" not in config:
+        return get_close_matches(str(config.get("name")), FLOATS, 2) or ["float32"]
+    source = config.get("source_name") or "float32"
+    return [f"{mode}_from_{source}" for mode in get_close_matches(str(config["mode"]), MODES, 2)] or [str(source)]
 
 
 def _of_map(config: dict[str, Any], path: str) -> str | None:

@@ -121,6 +121,70 @@ def test_check_lists_everything_at_once(tenun_command: Command, tmp_path: Path) 
     assert not record["fine"] and record["facts"]["format"] == "keras"
 
 
+def with_dtypes(folder: Path, **dtypes: Any) -> Path:
+    """A file whose layers d0, d1, ... have these dtypes."""
+    x = tenun.Input((6,), name="x")
+    y = x
+    for name in dtypes:
+        y = tenun.layers.Dense(6, name=name)(y)
+    tenun.Model(x, y).save(folder / "plain.keras")
+
+    def change(config: dict[str, Any]) -> None:
+        for layer in config["config"]["layers"]:
+            if layer["config"]["name"] in dtypes:
+                layer["config"]["dtype"] = dtypes[layer["config"]["name"]]
+
+    return edited(folder / "plain.keras", change, folder / "dtypes.keras")
+
+
+def test_check_finds_dtypes_that_are_not_known(tenun_command: Command, tmp_path: Path) -> None:
+    quantised = {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int3", "source_name": "float32"}}
+    result = tenun_command("check", with_dtypes(tmp_path, d0="float23", d1="float32", d2=quantised), "--json")
+    assert result.status == 1
+    first, second = json.loads(result.out)["findings"]
+    assert first["kind"] == second["kind"] == "dtype"
+    assert first["where"] == "d0" and "float32" in first["nearest"]
+    assert first["location"] == "config.json: config.layers[1]"
+    assert second["where"] == "d2" and "int8_from_float32" in second["nearest"]
+
+
+def test_check_tells_of_unusual_dtypes(tenun_command: Command, tmp_path: Path) -> None:
+    file = with_dtypes(tmp_path, d0="float32", d1="mixed_float16", d2="float64", d3="float32")
+    result = tenun_command("check", file)
+    assert result.status == 0 and "fine" in result.out
+    for text in ("f32 → f16 loses digits or range: d1", "f64 → f32 loses digits or range: d3", "computed in f64"):
+        assert text in result.out, result.out
+    assert not json.loads(tenun_command("check", with_dtypes(tmp_path, d0="float32"), "--json").out)["notes"]
+
+
+@pytest.mark.parametrize(
+    ("given", "weight", "kind", "text"),
+    [
+        ("FLOAT", "float64", "dtype", "f32, f64"),
+        ("STRING", "float32", "dtype", "str, f32"),
+        ("DOUBLE", "float64", "", "f64"),
+    ],
+)
+def test_check_dtypes_of_onnx(
+    given: str, weight: str, kind: str, text: str, tenun_command: Command, tmp_path: Path
+) -> None:
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    of = getattr(TensorProto, given)
+    values = [helper.make_tensor_value_info(name, of, [2, 3]) for name in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"], "sum")], "g", values[:1], values[1:],
+        [numpy_helper.from_array(np.ones((2, 3), weight), "w")],
+    )  # fmt: skip
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
+    record = json.loads(tenun_command("check", tmp_path / "m.onnx", "--json").out)
+    assert record["fine"] is (not kind)
+    (found, *_) = record["findings"] or record["notes"]
+    assert found["kind"] == "dtype" and text in found["text"]
+    if kind:
+        assert found["where"] == "sum" and found["location"] == "graph.node[0]" and "Cast" in found["hint"]
+
+
 def test_check_lists_all_operators(tenun_command: Command, tmp_path: Path) -> None:
     from onnx import TensorProto, helper, save
 

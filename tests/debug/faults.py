@@ -1,40 +1,24 @@
-"""Eight good models, and forty ways to break one thing in them.
-
-A model is a table of layers, so that a fault is a change of the table (an option, a layer removed, two swapped) or of
-the weights.  Weights are seeded by the names of their layers: what a fault does not touch stays as it was.
-"""
+"""Eight good models, and forty ways to break one thing in them."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
 
-import tenun
-from tenun import layers as L  # noqa: N812
-
-Array = np.ndarray[Any, Any]
-
-
-@dataclass
-class Spec:
-    """A row: a layer's name, its class, its options, and what it reads (by default the row before)."""
-
-    name: str
-    kind: str
-    options: dict[str, Any] = field(default_factory=dict)
-    reads: tuple[str, ...] = ()
-
-
-Table = list[Spec]
-Weights = dict[str, Array]
-
-
-def row(name: str, kind: str, *reads: str, **options: Any) -> Spec:
-    return Spec(name, kind, options, reads)
+from .mutations import (
+    Spec,
+    Table,
+    added,
+    exchanged,
+    gates,
+    noise,
+    one_element,
+    option,
+    removed,
+    rewired,
+    row,
+    swapped,
+    weights,
+)
 
 
 def image(name: str = "image") -> Spec:
@@ -117,144 +101,11 @@ MODELS: dict[str, Table] = {
 }
 
 
-def build(table: Table, weights: Callable[[Weights], None] | None = None) -> tenun.Model:
-    """The model of a table; `weights` may change them."""
-    made: dict[str, Any] = {}
-    inputs = []
-    for before, each in zip([None, *table], table):
-        if each.kind == "Input":
-            made[each.name] = tenun.Input(name=each.name, **each.options)
-            inputs.append(made[each.name])
-            continue
-        reads = each.reads or ((before.name,) if before else ())
-        values = [made[r] for r in reads]
-        layer = getattr(L, each.kind)(name=each.name, **each.options)
-        call = each.kind == "MultiHeadAttention"
-        made[each.name] = layer(*values) if call or len(values) == 1 else layer(values)
-    model = tenun.Model(inputs if len(inputs) > 1 else inputs[0], made[table[-1].name], name="model")
-    found = {p.name: seeded(p.name, p.shape) for p in model.weights}
-    if weights is not None:
-        weights(found)
-    for parameter in model.weights:
-        parameter.assign(found[parameter.name])
-    return model
-
-
-def seeded(name: str, shape: tuple[int, ...]) -> Array:
-    generator = np.random.default_rng(zlib.crc32(name.encode()))
-    if name.endswith(("variance", "gamma")):
-        return generator.uniform(0.3, 1.2, shape).astype(np.float32)
-    fan = max(1, int(np.prod(shape[:-1])))
-    return (generator.standard_normal(shape) / np.sqrt(fan if len(shape) > 1 else 4)).astype(np.float32)
-
-
-# ---- faults
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A model, what is done to it, the layer to be named (or the two), and the kind of change."""
-
-    model: str
-    layers: tuple[str, ...]
-    kind: str
-    what: str
-    change: Callable[[Table], None] | None = None
-    weights: Callable[[Weights], None] | None = None
-
-    def broken(self) -> tenun.Model:
-        table = [Spec(r.name, r.kind, dict(r.options), r.reads) for r in MODELS[self.model]]
-        if self.change is not None:
-            self.change(table)
-        return build(table, self.weights)
-
-    def __str__(self) -> str:
-        return f"{self.model}-{self.layers[0]}-{self.what}".replace(" ", "_")
-
-
-def option(model: str, layer: str, **options: Any) -> Fault:
-    def change(table: Table) -> None:
-        next(r for r in table if r.name == layer).options.update(options)
-
-    return Fault(model, (layer,), "option", "=".join(map(str, next(iter(options.items())))), change)
-
-
-def removed(model: str, layer: str) -> Fault:
-    def change(table: Table) -> None:
-        place = next(i for i, r in enumerate(table) if r.name == layer)
-        before = table[place].reads or (table[place - 1].name,)
-        del table[place]
-        for each in table:
-            each.reads = tuple(before[0] if name == layer else name for name in each.reads)
-
-    return Fault(model, (layer,), "removed", "removed", change)
-
-
-def added(model: str, layer: str, after: str, kind: str, **options: Any) -> Fault:
-    def change(table: Table) -> None:
-        table.insert(1 + next(i for i, r in enumerate(table) if r.name == after), row(layer, kind, **options))
-
-    return Fault(model, (layer,), "added", "added", change)
-
-
-def swapped(model: str, one: str, two: str) -> Fault:
-    """Two layers that follow each other change places."""
-
-    def change(table: Table) -> None:
-        i, j = (next(k for k, r in enumerate(table) if r.name == name) for name in (one, two))
-        table[i], table[j] = table[j], table[i]
-
-    return Fault(model, (one,), "moved", f"swapped with {two}", change)
-
-
-def rewired(model: str, layer: str, *reads: str) -> Fault:
-    def change(table: Table) -> None:
-        next(r for r in table if r.name == layer).reads = reads
-
-    return Fault(model, (layer,), "moved", "rewired", change)
-
-
-def weights(model: str, layer: str, weight: str, what: str, change: Callable[[Array], Array]) -> Fault:
-    def apply(found: Weights) -> None:
-        name = f"{layer}.{weight}"
-        found[name] = np.ascontiguousarray(change(found[name]))
-
-    return Fault(model, (layer,), "weights", f"{weight} {what}", None, apply)
-
-
-def exchanged(model: str, one: str, two: str, weight: str) -> Fault:
-    """Two layers get each other's weights."""
-
-    def apply(found: Weights) -> None:
-        a, b = f"{one}.{weight}", f"{two}.{weight}"
-        found[a], found[b] = found[b], found[a]
-
-    return Fault(model, (one, two), "weights", f"{weight} of {two}", None, apply)
-
-
-def one_element(w: Array) -> Array:
-    out = w.copy()
-    out.reshape(-1)[w.size // 2] += 0.5
-    return out
-
-
-def noise(w: Array) -> Array:
-    return w + 0.05 * np.random.default_rng(5).standard_normal(w.shape).astype(np.float32)
-
-
-def gates(*order: int) -> Callable[[Array], Array]:
-    def change(w: Array) -> Array:
-        blocks = np.split(w, len(order), -1)
-        return np.concatenate([blocks[i] for i in order], -1)
-
-    return change
-
-
 FAULTS = [
     weights("mlp", "second", "kernel", "perturbed", noise),
     weights("mlp", "second", "kernel", "transposed", np.transpose),
     weights("mlp", "last", "bias", "one element", one_element),
-    exchanged("mlp", "second", "third", "kernel"),
+    exchanged("mlp", "second.kernel", "third.kernel", "second", "third"),
     option("mlp", "third", activation="selu"),
     option("mlp", "first", activation="linear"),
     removed("mlp", "third"),
@@ -289,6 +140,6 @@ FAULTS = [
     option("series", "conv", padding="same"),
     removed("attention", "scale"),
     option("attention", "wide", activation="relu"),
-    exchanged("pair", "a", "b", "kernel"),
+    exchanged("pair", "a.kernel", "b.kernel", "a", "b"),
     rewired("pair", "both", "b", "a"),
 ]

@@ -10,14 +10,14 @@ import pytest
 import tenun
 from tenun.ir import Node
 
-from . import faults
+from . import faults, mutations
 
 X = {"image": np.random.default_rng(0).standard_normal((3, 10, 12, 3)).astype(np.float32)}
 
 
 @pytest.fixture(scope="module")
 def executable() -> tenun.Executable:
-    return tenun.compile(faults.build(faults.MODELS["cnn"]))
+    return tenun.compile(mutations.build(faults.MODELS["cnn"]))
 
 
 def test_fetch_by_path_pattern_and_number(executable: tenun.Executable) -> None:

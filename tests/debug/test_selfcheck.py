@@ -13,7 +13,7 @@ from tenun.backends.numpy.evaluate import evaluate
 from tenun.ir import Builder, Graph
 from tenun.passes.manager import PASSES, Context, PassInfo, PassManager, optimize
 
-from . import faults
+from . import faults, mutations
 
 
 def wrong_option(graph: Graph, context: Context) -> int:
@@ -61,7 +61,7 @@ def wrong_passes() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    return faults.build(faults.MODELS["cnn"]).graph()
+    return mutations.build(faults.MODELS["cnn"]).graph()
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -83,7 +83,7 @@ def test_structure_is_checked_too(graph: Graph) -> None:
 
 @pytest.mark.parametrize("model", faults.MODELS)
 def test_no_pass_is_wrong(model: str) -> None:
-    executable = tenun.compile(faults.build(faults.MODELS[model]), verify="numbers")
+    executable = tenun.compile(mutations.build(faults.MODELS[model]), verify="numbers")
     assert executable.records
 
 
@@ -102,3 +102,12 @@ def test_bisect_names_the_pass(tmp_path: Path, graph: Graph, monkeypatch: pytest
     assert cli_compare.bisect(graph, {"image": np.ones((1, 10, 12, 3), np.float32)}) == ""
     monkeypatch.setattr(cli_compare, "pipeline", lambda name: ("fold", "wrong-weights"))
     assert "wrong-weights" in cli_compare.bisect(graph, {"image": np.ones((1, 10, 12, 3), np.float32)})
+
+
+def test_the_environment_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for asked, given, found in (
+        ("numbers", False, "numbers"), ("numbers", True, "numbers"), ("structure", False, "structure"),
+        ("structure", "numbers", "numbers"), ("", False, False),
+    ):  # fmt: skip
+        monkeypatch.setenv("TENUN_VERIFY", asked)
+        assert PassManager((), verify_each=given).verify_each == found  # type: ignore[arg-type]
