@@ -156,9 +156,10 @@ class Executable:
     ) -> dict[str, Any]:
         """Run on inputs by name; returns outputs by name.
 
-        `fetch` asks for other values instead: names of values of the graph as loaded, paths of layers (their last
-        output; `dense:1` for another one), output names, or patterns of them (`block_*`; `*` is every layer).  What
-        fusing would have swallowed is kept apart in a program of its own (the logger "tenun" says so, and `explain`).
+        `fetch` asks for other values instead: output names, paths of layers (their last output; `dense:1` for another
+        one), values as `print(graph)` names them (`%relu_1`), or patterns of these (`block_*`; `*` is every layer).
+        What fusing would have swallowed is kept apart in a program of its own (the logger "tenun" says so, and
+        `explain`).
 
         `on_node(node, arrays)` is called after every node that does something, with its results: views, which are
         valid until it returns.  Such a run is never cut into shards.
@@ -182,9 +183,9 @@ class Executable:
                 copy = self.graph.copy()
                 values = find_values(copy, asked)
                 for name, var in values.items():
-                    inside = swallowed(copy, self.optimized, var)
+                    inside = swallowed(self.optimized, var)
                     if inside is not None:
-                        LOG.info("%s is kept apart: the optimised graph computes it within %r", name, inside)
+                        LOG.info("%s is kept apart: the optimised graph computes it within %s", name, inside)
                 copy.set_outputs(values.values(), values)
                 copy.state = []
                 manager = PassManager(self.passes, Context(self._backend.evaluate))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ..backends.base import backend
 from ..errors import RunError
 from ..ir.graph import Graph, Node, Var
-from ..ir.text import node_text
+from ..ir.text import node_lines, node_text
 from ..passes.manager import Context, PassManager, find
 from .align import parts
 from .summary import quantity
-from .values import find_value, layer_values, swallowed
+from .values import dumped, find_value, layer_values, swallowed
 
 if TYPE_CHECKING:
     from ..executable import Executable
@@ -77,8 +77,8 @@ def explain(executable: Executable, layer: str, inputs: Mapping[str, Any]) -> Ex
     path = _path(graph, layer)
     loaded = _texts(graph, path)
     touches = list(_touches(executable, graph, path))
-    inside = swallowed(executable.graph, executable.optimized, layer_values(executable.graph)[path])
-    fetched = "as it is" if inside is None else f"is kept apart from {inside!r}"
+    inside = swallowed(executable.optimized, layer_values(executable.graph)[path])
+    fetched = "as it is" if inside is None else f"is kept apart from {inside}"
     return Explanation(path, loaded, touches, list(_running(executable, path, inputs)), fetched)
 
 
@@ -95,19 +95,23 @@ def _is_of(node: Node, path: str) -> bool:
     return any(part == path or part.startswith(path + "/") for part in parts(node.source))
 
 
+def _nodes(graph: Graph, path: str) -> list[Node]:
+    return [n for n in graph.nodes if _is_of(n, path)]
+
+
 def _texts(graph: Graph, path: str) -> list[str]:
-    return [node_text(n) for n in graph.nodes if _is_of(n, path)]
+    return node_lines(graph, _nodes(graph, path))
 
 
 def _touches(executable: Executable, graph: Graph, path: str) -> Iterator[Touch]:
     """The passes after which the nodes of the layer are others, found by running them once more."""
     found: list[Touch] = []
-    last = [_texts(graph, path)]
+    last = [[node_text(n) for n in _nodes(graph, path)]]  # without the numbers that make names unique in a dump
 
     def observe(name: str, graph: Graph) -> None:
-        now = _texts(graph, path)
+        now = [node_text(n) for n in _nodes(graph, path)]
         if now != last[0]:
-            found.append(Touch(name, find(name).doc, now))
+            found.append(Touch(name, find(name).doc, _texts(graph, path)))
             last[0] = now
 
     chosen = backend(executable.backend_name)
@@ -118,27 +122,26 @@ def _touches(executable: Executable, graph: Graph, path: str) -> Iterator[Touch]
 def _running(executable: Executable, path: str, inputs: Mapping[str, Any]) -> Iterator[Running]:
     plan = executable.plan(**inputs)
     rows = executable.profile(rounds=ROUNDS, **inputs).nodes
-    seconds: dict[str, float] = {}
-    for row in rows:
-        if path in parts(row.layer) or any(p.startswith(path + "/") for p in parts(row.layer)):
-            seconds[row.name] = seconds.get(row.name, 0.0) + row.seconds
-    for node in plan.graph.nodes:
-        if _is_of(node, path):
-            buffers = [_place(plan, v) for v in node.outputs if v.uses or plan.graph.is_output(v)]
-            yield Running(node_text(node), node.note, buffers, seconds.get(f"%{node.outputs[0].name}"))
+    timed = list(dict.fromkeys(plan.origin))
+    seconds = {node: row.seconds for node, row in zip(timed, rows)} if len(timed) == len(rows) else {}
+    names = {var: f"%{name}" for name, var in dumped(plan.graph).items()}
+    mine = _nodes(plan.graph, path)
+    for node, text in zip(mine, node_lines(plan.graph, mine)):
+        buffers = [_place(plan, v, names) for v in node.outputs if v.uses or plan.graph.is_output(v)]
+        yield Running(text.removesuffix(f"  // {node.note}"), node.note, buffers, seconds.get(node))
 
 
-def _place(plan: Any, var: Var) -> str:
+def _place(plan: Any, var: Var, names: Mapping[Var, str]) -> str:
     """Where a value lies."""
-    storage = plan.storage
+    storage, name = plan.storage, names[var]
     if var in storage.view_of:
-        return f"%{var.name} is a view of %{storage.view_of[var][1].name}"
+        return f"{name} is a view of {names[storage.view_of[var][1]]}"
     if var in storage.part_of:
-        return f"%{var.name} is made in its place in %{storage.part_of[var][0].outputs[0].name}"
+        return f"{name} is made in its place in {names[storage.part_of[var][0].outputs[0]]}"
     root = storage.root_of.get(var)
     if root is None:
-        return f"%{var.name} gets memory of its own in every run: its size is not known before"
+        return f"{name} gets memory of its own in every run: its size is not known before"
     size = quantity(var.tensor.nbytes, "B") if var.tensor.is_static else "?"
-    shared = [v.name for v in storage.root_of if storage.root_of[v] is root and v is not var]
-    beside = f", which it shares in place with {', '.join('%' + n for n in shared[:3])}" if shared else ""
-    return f"%{var.name} lies at byte {plan.offsets.get(root, 0)} of the arena, {size}{beside}"
+    shared = [names[v] for v in storage.root_of if storage.root_of[v] is root and v is not var]
+    beside = f", which it shares in place with {', '.join(shared[:3])}" if shared else ""
+    return f"{name} lies at byte {plan.offsets.get(root, 0)} of the arena, {size}{beside}"

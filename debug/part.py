@@ -31,8 +31,8 @@ def layer(graph: Graph, path: str) -> Graph:
 def around(graph: Graph, name: str, radius: int = 1) -> Graph:
     """The nodes that are at most `radius` edges away from a value's node, or from a layer's nodes.
 
-    name: of a value as the dump has it (`%` before it or not), or the path of a layer.  GraphError, with names that are
-    close, where the graph has neither.
+    name: the path of a layer, or a value as the dump has it; `%` before it tells that no layer is meant.  GraphError,
+    with names that are close, where the graph has neither.
     """
     frontier = _named(graph, name)
     found = dict.fromkeys(frontier)
@@ -83,16 +83,16 @@ def _is_inside(place: str, path: str) -> bool:
 
 def _named(graph: Graph, name: str) -> list[Node]:
     """The nodes that a name means: that of a value, those that read an input or a constant, those of a layer."""
+    of_layer = [node for node in graph.nodes if any(_is_inside(place, name) for place in places(node))]
+    if of_layer:
+        return of_layer
     constants = {var: constant for constant, var in named_constants(graph).items()}
     names = value_names(graph, constants)
     found = [var for var, known in names.items() if known == name.lstrip("%@")]
-    if found:
-        return list(dict.fromkeys(node for v in found for node in ([v.producer] if v.producer else v.users)))
-    of_layer = [node for node in graph.nodes if any(_is_inside(place, name) for place in places(node))]
-    if not of_layer:
+    if not found:
         known = sorted({*names.values(), *(place for node in graph.nodes for place in places(node))})
         raise GraphError(f"no value or layer is called {name!r}", hint=_hint("names", name, known))
-    return of_layer
+    return list(dict.fromkeys(node for v in found for node in ([v.producer] if v.producer else v.users)))
 
 
 def _neighbours(node: Node) -> Iterable[Node]:

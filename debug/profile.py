@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from math import ceil
@@ -195,14 +195,19 @@ class Profile:
 
         narrow = width is not None and width < WIDE
         names, total = headings(by), self._total(by)
+        rows = self._shown(by, top)
+        lines = [cells(row, by) for row in rows]
         shown = [i for i, name in enumerate(names) if not narrow or i == 0 or name in NARROW]
-        drawn = Table(header_style="bold", box=None, pad_edge=False, show_footer=True, footer_style="bold")
+        widths = {i: max(len(line[i]) for line in (names, total, *lines)) for i in shown}
+        if width is not None:
+            widths = _fitted(widths, width - GAP * (len(shown) - 1), TEXTS[by])
+        drawn = Table(
+            header_style="bold", box=None, pad_edge=False, show_footer=True, footer_style="bold", padding=(0, GAP, 0, 0)
+        )
         for i in shown:
             side: Any = "left" if i < TEXTS[by] else "right"
-            least = FIGURE if i >= TEXTS[by] else None  # long names give way to figures
-            drawn.add_column(names[i], Text(total[i]), justify=side, no_wrap=True, overflow="ellipsis", min_width=least)
-        for row in self._shown(by, top):
-            line = cells(row, by)
+            drawn.add_column(names[i], Text(total[i]), justify=side, no_wrap=True, overflow="ellipsis", width=widths[i])
+        for row, line in zip(rows, lines):
             drawn.add_row(*(Text(line[i]) for i in shown), style="bold" if row.share >= LOUD else "")
         return drawn
 
@@ -268,7 +273,7 @@ def _few(texts: Sequence[str], most: int = 3) -> str:
 
 # ---- text
 
-FIGURES = ("time", "share", "FLOP", "FLOP/s", "bytes", "bytes/s", "FLOP/B", "roofline")
+FIGURES = ("time", "share", "FLOP", "FLOP/s", "bytes", "bytes/s", "FLOP/B", "roofline", "allocates")
 NAMES: dict[str, tuple[str, ...]] = {
     "node": ("node", "op", "layer", "kernel"),
     "layer": ("layer", "ops", "kernels"),
@@ -281,9 +286,10 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "op": ("name", "layer", "kernel"),
     "step": ("kernel", "name", "layer", "shapes"),
 }
-NARROW = ("layer", "time", "share", "FLOP/s", "bytes/s", "roofline")  # columns of a narrow table, after the first
+NARROW = ("layer", "time", "share", "FLOP/s", "bytes/s", "roofline", "allocates")  # columns, after the first
 WIDE = 140  # characters in a line of a table of all columns
-FIGURE = 8  # characters of a figure
+GAP = 2  # characters between columns
+LEAST = 8  # characters of a name
 LOUD = 0.1  # the share from which on a row is printed bold
 TEXTS = {by: len(names) for by, names in NAMES.items()}  # columns that are no figures
 
@@ -302,7 +308,17 @@ def cells(row: Row, by: str) -> tuple[str, ...]:
         *(_quantity(*pair) for pair in ((row.flops, ""), (row.flop_rate, ""), (row.bytes, "B"), (row.byte_rate, "B"))),
         "" if row.intensity is None else f"{row.intensity:.3g}",
         "" if row.roofline is None else f"{row.roofline:.0%}",
+        quantity(row.allocated, "B") if row.allocated else "none",
     )
+
+
+def _fitted(widths: Mapping[int, int], room: int, texts: int) -> dict[int, int]:
+    """Widths of columns that fit the room: the first `texts`, the longest of them first, give way to the figures."""
+    found = dict(widths)
+    while sum(found.values()) > room and max(found[i] for i in found if i < texts) > LEAST:
+        longest = max((i for i in found if i < texts), key=lambda i: found[i])
+        found[longest] -= 1
+    return found
 
 
 def _quantity(value: float | None, unit: str) -> str:

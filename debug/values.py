@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from ..errors import RunError
 from ..ir.graph import Graph, Node, Var
+from ..ir.text import node_lines, value_names
 from ..ir.types import Tensor
 
 PATTERN = re.compile(r"[*?\[]")
@@ -18,23 +20,29 @@ SHOWN = 12  # names in a hint
 def find_values(graph: Graph, names: Iterable[str]) -> dict[str, Var]:
     """The values that names mean, by what they are to be called.
 
-    An output, input or value by its name; a layer by its path (its last value; `dense:1` its second one); with `*`, `?`
-    or `[...]` all layers whose path matches, and all values whose name does.  `*` alone is every layer.  RunError lists
-    the layers where nothing is called so.
+    An output or an input by its name; a layer by its path (its last value; `dense:1` its second one); a value by the
+    name that it has in the dump, `%` before it or not: with it, no layer is meant.  With `*`, `?` or `[...]` all layers
+    whose path matches, and all values whose name does.  `*` alone is every layer.  RunError lists what is close where
+    nothing is called so.
     """
     found: dict[str, Var] = {}
-    layers = layer_values(graph)
+    layers, values = layer_values(graph), dumped(graph)
     for name in names:
         if PATTERN.search(name) and name not in layers:
-            found.update(_matching(graph, layers, name))
+            found.update(_matching(layers, values, name))
         else:
-            found[name] = _named(graph, layers, name)
+            found[name] = _named(graph, layers, values, name)
     return found
 
 
 def find_value(graph: Graph, name: str) -> Var:
     """The value that one name means; see `find_values`."""
-    return _named(graph, layer_values(graph), name)
+    return _named(graph, layer_values(graph), dumped(graph), name)
+
+
+def dumped(graph: Graph) -> dict[str, Var]:
+    """Inputs and results by the names that they have in the text of the graph, where all names differ."""
+    return {name: var for var, name in value_names(graph, dict.fromkeys(graph.constants, "")).items() if name}
 
 
 def layer_values(graph: Graph) -> dict[str, Var]:
@@ -54,46 +62,51 @@ def _told(node: Node) -> Var:
     return next((v for v in node.outputs if v.uses or (graph is not None and graph.is_output(v))), node.outputs[0])
 
 
-def _named(graph: Graph, layers: dict[str, Var], name: str) -> Var:
-    for out_name, var in zip(graph.output_names, graph.outputs):
-        if out_name == name:
-            return var
-    values = [v for v in graph.inputs if v.name == name]
-    values += [v for node in graph.nodes for v in node.outputs if v.name == name]
-    if values:
-        return values[-1]
-    if name in layers:
-        return layers[name]
+def _named(graph: Graph, layers: dict[str, Var], values: dict[str, Var], name: str) -> Var:
+    outputs = dict(zip(graph.output_names, graph.outputs))
+    inputs = {v.name: v for v in graph.inputs}
+    for known in (outputs, inputs, layers, values):
+        if name in known:
+            return known[name]
+    if name.startswith("%") and name[1:] in values:
+        return values[name[1:]]
     numbered = NUMBERED.match(name)
     if numbered and numbered[1] in layers:
         producer, place = layers[numbered[1]].producer, int(numbered[2])
         if producer is not None and place < len(producer.outputs):
             return producer.outputs[place]
-    raise _missing(layers, name)
+    raise _missing(graph, layers, values, name)
 
 
-def _matching(graph: Graph, layers: dict[str, Var], pattern: str) -> dict[str, Var]:
-    found = {path: var for path, var in layers.items() if fnmatchcase(path, pattern)}
-    if pattern != "*":
-        values = (v for node in graph.nodes for v in node.outputs)
-        found.update((v.name, v) for v in values if fnmatchcase(v.name, pattern) and v.name not in found)
+def _matching(layers: dict[str, Var], values: dict[str, Var], pattern: str) -> dict[str, Var]:
+    if pattern.startswith("%"):
+        found = {f"%{name}": var for name, var in values.items() if fnmatchcase(name, pattern[1:])}
+    else:
+        found = {path: var for path, var in layers.items() if fnmatchcase(path, pattern)}
+        if pattern != "*":
+            there = set(found.values())
+            named = [name for name in values if name not in layers and fnmatchcase(name, pattern)]
+            found.update((name, values[name]) for name in named if values[name] not in there)
     found = {name: var for name, var in found.items() if isinstance(var.type, Tensor)}
     if not found:
-        raise _missing(layers, pattern)
+        raise _missing(None, layers, values, pattern)
     return found
 
 
-def _missing(layers: Sequence[str] | dict[str, Var], name: str) -> RunError:
-    from difflib import get_close_matches
-
+def _missing(graph: Graph | None, layers: dict[str, Var], values: dict[str, Var], name: str) -> RunError:
+    if graph is not None and name.lstrip("@") in graph.weights:
+        hint = f"it is a weight: graph.weights[{name.lstrip('@')!r}] has it"
+        return RunError(f"the graph has no value or layer called {name!r}", hint=hint)
     known = sorted(layers)
     near = get_close_matches(name, known, 3)
     listed = ", ".join(near or known[:SHOWN]) + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")
-    return RunError(f"the graph has no value or layer called {name!r}", hint=f"layers: {listed}")
+    close = get_close_matches(name.lstrip("%"), values, 3)
+    also = f"; values: {', '.join('%' + n for n in close)}" if close else ""
+    return RunError(f"the graph has no value or layer called {name!r}", hint=f"layers: {listed or 'none'}{also}")
 
 
-def swallowed(graph: Graph, optimized: Graph, var: Var) -> Node | None:
-    """The node of the optimised graph that computes a value of the graph without giving it; None if it is there.
+def swallowed(optimized: Graph, var: Var) -> str | None:
+    """The node, as text, of the optimised graph that computes a value without giving it; None if the value is there.
 
     Whoever asks for such a value gets it from a graph of its own, in which it is kept apart.
     """
@@ -102,4 +115,4 @@ def swallowed(graph: Graph, optimized: Graph, var: Var) -> Node | None:
         return None
     mine = [n for n in optimized.nodes if maker.source in n.source.split(" + ")]
     there = any(v.name == var.name and v.type == var.type for n in mine for v in n.outputs)
-    return mine[-1] if mine and not there else None
+    return node_lines(optimized, mine[-1:])[0] if mine and not there else None

@@ -57,7 +57,7 @@ function drawMemory() {
         h(
           "tr",
           {},
-          ...[quantity(b.size, "B"), b.offset.toLocaleString("en"), `${b.first} – ${b.last}`].map((t) =>
+          ...[quantity(b.size, "B"), b.offset.toLocaleString("en"), `${b.first < 0 ? "start" : b.first} – ${b.last}`].map((t) =>
             h("td", { class: "figure" }, t),
           ),
           h("td", {}, b.box === null ? b.value : go(b.value, b.box)),
@@ -69,7 +69,7 @@ function drawMemory() {
 }
 
 function bufferShape(b, x, y, plan) {
-  const family = data.boxes.find((box) => box.op === b.op && box.family)?.family;
+  const family = familyOf.get(b.op);
   const node = (i) => (i < 0 ? "the inputs" : (plan.names[i] ?? "the outputs"));
   const text = `${b.value}\n${quantity(b.size, "B")} at ${b.offset}\nfrom ${node(b.first)} to ${node(b.last)}${b.shared.length ? `\nthen, in place or as views: ${b.shared.slice(0, 8).join(", ")}` : ""}`;
   return shape(
@@ -174,7 +174,7 @@ function drawProfile() {
             quantity(r.flop_rate),
             quantity(r.byte_rate),
             percent(r.roofline),
-          ].map((t, i) => h("td", { class: i > 2 && "figure" }, t)),
+          ].map((t, i) => h("td", { class: (i === 0 || i > 2) && "figure" }, t)),
         ),
       ),
     ),
@@ -185,6 +185,8 @@ function drawProfile() {
 function bars(found) {
   const all = [],
     open = [];
+  const stepsOf = found.nodes.map(() => []);
+  found.steps.forEach((step, i) => stepsOf[found.node_of[i]]?.push(step));
   let now = 0;
   found.nodes.forEach((r, n) => {
     const path = [...r.layer.split("/").filter(Boolean), `${r.op} ${r.name}`];
@@ -197,11 +199,10 @@ function bars(found) {
     }
     for (const bar of open) bar.seconds += r.seconds;
     let at = now;
-    found.steps.forEach((step, i) => {
-      if (found.node_of[i] !== n) return;
+    for (const step of stepsOf[n]) {
       all.push({ start: at, seconds: step.seconds, depth: path.length, label: step.kernel, row: r });
       at += step.seconds;
-    });
+    }
     now += r.seconds;
   });
   return [all, now];
@@ -226,7 +227,7 @@ function flame(found, W) {
     const [x0, x1] = [Math.max(0, (b.start - from) * scale), Math.min(W - 4, (b.start + b.seconds - from) * scale)];
     if (x1 - x0 < 0.4) continue;
     const text = `${b.label}\n${duration(b.seconds)}, ${percent(b.seconds / total)}${b.row ? `\n${b.row.shapes}\n${b.row.kernel}` : ""}`;
-    const tone = b.row ? hue(data.boxes.find((x) => x.id === b.row.box)?.family ?? b.row.op) : 220;
+    const tone = b.row ? hue(familyOf.get(b.row.op) ?? b.row.op) : 220;
     const bar = shape(
       { x: x0 + 2, y: b.depth * tall + 2, width: x1 - x0, height: tall - 2 },
       tone,
@@ -289,8 +290,9 @@ function roofline(found, W) {
     );
   svg.append(
     s("text", { x: W / 2, y: H - 6, "text-anchor": "middle" }, "operations for each byte"),
-    s("text", { x: 4, y: 8, class: "dim" }, "FLOP/s"),
+    s("text", { x: left + 4, y: 22, class: "dim" }, "FLOP/s"),
   );
+  const names = []; // over the points
   for (const [i, [level, figures]] of Object.entries(bandwidths).entries()) {
     const bandwidth = figures[several],
       knee = peak / bandwidth,
@@ -305,13 +307,13 @@ function roofline(found, W) {
         },
         s("title", {}, `${level}: ${quantity(bandwidth, "B/s")}; products: ${quantity(peak, "FLOP/s")}`),
       ),
-      s("text", { x: x(named) + 6, y: y(named * bandwidth) + 14, class: "dim" }, level),
     );
+    names.push(s("text", { x: x(named) + 6, y: y(named * bandwidth) + 14, class: "dim" }, level));
   }
   for (const r of points) {
     const text = `${r.op} ${r.name}${r.layer ? `\n${r.layer}` : ""}\n${duration(r.seconds)}, ${percent(r.share)}\n${quantity(r.flop_rate, "FLOP/s")}, ${percent(r.roofline)} of the roofline`;
     const act = (event) => {
-      if (event.type === "click" || event.key === "Enter") rowDetails({ start: 0, seconds: r.seconds, row: r }, text);
+      if (event.type === "click" || event.key === "Enter") rowDetails(flameBars[0].find((b) => b.row === r), text);
     };
     svg.append(
       s(
@@ -320,7 +322,7 @@ function roofline(found, W) {
           cx: x(r.intensity),
           cy: y(r.flop_rate),
           r: 3 + 12 * Math.sqrt(r.share),
-          fill: `hsl(${hue(data.boxes.find((b) => b.id === r.box)?.family ?? r.op)} 60% 50% / .65)`,
+          fill: `hsl(${hue(familyOf.get(r.op) ?? r.op)} 60% 50% / .65)`,
           class: "shape",
           tabindex: 0,
           role: "button",
@@ -332,5 +334,6 @@ function roofline(found, W) {
       ),
     );
   }
+  svg.append(...names);
   return svg;
 }

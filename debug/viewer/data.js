@@ -93,8 +93,15 @@ for (const buffer of data.memory?.buffers ?? []) {
 const recordsOf = data.stages.map((stage) => new Map(stage.boxes.map((i) => [data.boxes[i].id, data.boxes[i]])));
 const [valueName, valueType] = [(v) => data.values[v][0], (v) => data.values[v][1]];
 
+const familyOf = new Map(data.boxes.filter((box) => box.family).map((box) => [box.op, box.family])); // of an op
 const maker = new Map(); // value -> the op that makes it
 for (const box of data.boxes) if (box.kind === "op") for (const v of box.out) maker.set(v, box.op);
+
+/** What a stage is called: the first and the last are no passes. */
+function titleOfStage(stage) {
+  const { pass, settles } = data.stages[stage];
+  return stage === 0 || settles ? pass : `after ${pass}`;
+}
 
 /** What a stage's pass did: ids of boxes added, changed, removed. */
 function changesOf(stage) {

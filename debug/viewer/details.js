@@ -38,7 +38,7 @@ function overview() {
         ]
       : [];
   return [
-    h("h2", {}, state.stage ? `after ${stage.pass}` : stage.pass),
+    h("h2", {}, titleOfStage(state.stage)),
     stage.doc ? h("p", {}, stage.doc) : null,
     table(
       [
@@ -217,6 +217,8 @@ function groupDetails(item) {
 
 // ---- search -------------------------------------------------------------------------------------------------------
 
+const MOST_FOUND = 50;
+
 function search(text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const list = $("hits");
@@ -236,7 +238,8 @@ function search(text) {
   const exact = (b) => b.source === text || b.op === text || b.out.some((v) => valueName(v).slice(1) === text);
   found.sort((a, b) => exact(b) - exact(a));
   list.replaceChildren(
-    ...found.slice(0, 50).map((box) =>
+    h("li", { class: "dim" }, `${found.length} found${found.length > MOST_FOUND ? `, the first ${MOST_FOUND}` : ""}`),
+    ...found.slice(0, MOST_FOUND).map((box) =>
       h(
         "li",
         {
@@ -252,7 +255,6 @@ function search(text) {
         ` ${box.source ?? ""}`,
       ),
     ),
-    h("li", { class: "dim" }, `${found.length} found`),
   );
 }
 

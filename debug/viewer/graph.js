@@ -249,21 +249,25 @@ function drawBox(c, item) {
 
 // the map in the corner: drawn once for a layout, with a frame for the window over it
 
+const NARROWEST = 40; // pixels: a long chain is stretched sideways
+
 let mapImage = null,
-  mapScale = 1;
+  mapX = 1,
+  mapY = 1;
 function drawMap() {
   const { w, h: tall } = scene.root;
-  mapScale = Math.min(140 / w, 180 / tall);
-  map.style.width = `${Math.max(12, w * mapScale)}px`;
-  map.style.height = `${Math.max(12, tall * mapScale)}px`;
+  const scale = Math.min(140 / w, Math.max(180, 0.6 * canvas.clientHeight) / tall);
+  [mapX, mapY] = [Math.max(scale, NARROWEST / w), Math.max(scale, NARROWEST / tall)];
+  map.style.width = `${w * mapX}px`;
+  map.style.height = `${tall * mapY}px`;
   mapImage = document.createElement("canvas");
-  [mapImage.width, mapImage.height] = [2 * Math.max(12, w * mapScale), 2 * Math.max(12, tall * mapScale)];
+  [mapImage.width, mapImage.height] = [2 * w * mapX, 2 * tall * mapY];
   const c = mapImage.getContext("2d");
-  c.scale(2 * mapScale, 2 * mapScale);
+  c.scale(2 * mapX, 2 * mapY);
   for (const item of scene.items) {
     if (item.open) continue;
     c.fillStyle = colours[markOf(item)] ?? `hsl(${item.box?.kind === "op" ? hue(item.box.family) : 220} 40% 55%)`;
-    c.fillRect(item.ax, item.ay, Math.max(item.w, 0.8 / mapScale), Math.max(item.h, 0.8 / mapScale));
+    c.fillRect(item.ax, item.ay, Math.max(item.w, 0.8 / mapX), Math.max(item.h, 0.8 / mapY));
   }
 }
 
@@ -273,10 +277,10 @@ function paintMap() {
   c.strokeStyle = colours.select;
   c.lineWidth = 1.5;
   c.strokeRect(
-    (-state.x / state.zoom) * mapScale,
-    (-state.y / state.zoom) * mapScale,
-    (canvas.clientWidth / state.zoom) * mapScale,
-    (canvas.clientHeight / state.zoom) * mapScale,
+    (-state.x / state.zoom) * mapX,
+    (-state.y / state.zoom) * mapY,
+    (canvas.clientWidth / state.zoom) * mapX,
+    (canvas.clientHeight / state.zoom) * mapY,
   );
 }
 
@@ -392,9 +396,9 @@ function beside(item, side) {
 function setStage(stage) {
   state.stage = Math.min(data.stages.length - 1, Math.max(0, stage));
   $("stage").value = state.stage;
-  const { pass, changes } = data.stages[state.stage];
+  const { changes } = data.stages[state.stage];
   $("stage-name").value =
-    `${state.stage}/${data.stages.length - 1}  ${state.stage ? `after ${pass}` : pass}` +
+    `${state.stage}/${data.stages.length - 1}  ${titleOfStage(state.stage)}` +
     (changes ? `: ${changes} change${changes > 1 ? "s" : ""}` : "");
   $("old").checked = state.old;
   rebuild();

@@ -10,12 +10,19 @@ function show(view) {
   draw();
 }
 
+const darkSystem = matchMedia("(prefers-color-scheme: dark)");
+let chosenTheme = null; // null: as the system is
+
 function setTheme() {
-  const dark = getComputedStyle(document.documentElement).colorScheme.includes("dark");
-  document.documentElement.dataset.theme = dark ? "light" : "dark";
+  document.documentElement.dataset.theme = chosenTheme ?? (darkSystem.matches ? "dark" : "light");
   readColours();
   drawMap();
   draw();
+}
+
+function toggleTheme() {
+  chosenTheme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  setTheme();
 }
 
 const KEYS = [
@@ -49,7 +56,7 @@ const PRESSED = {
   g: () => show("graph"),
   m: () => show("memory"),
   p: () => show("profile"),
-  t: setTheme,
+  t: toggleTheme,
   "?": () => $("keys").showModal(),
   Escape: () => select(null),
 };
@@ -97,11 +104,15 @@ function pointers() {
     },
     { passive: false },
   );
-  map.addEventListener("pointerdown", (e) => {
-    state.x = canvas.clientWidth / 2 - (e.offsetX / mapScale) * state.zoom;
-    state.y = canvas.clientHeight / 2 - (e.offsetY / mapScale) * state.zoom;
+  const moveTo = (e) => {
+    if (!e.buttons) return;
+    map.setPointerCapture(e.pointerId);
+    state.x = canvas.clientWidth / 2 - (e.offsetX / mapX) * state.zoom;
+    state.y = canvas.clientHeight / 2 - (e.offsetY / mapY) * state.zoom;
     draw();
-  });
+  };
+  map.addEventListener("pointerdown", moveTo);
+  map.addEventListener("pointermove", moveTo);
 }
 
 function start() {
@@ -117,7 +128,7 @@ function start() {
     collapse: () => toggleAll(false),
     expand: () => toggleAll(true),
     fit: () => fit(),
-    theme: setTheme,
+    theme: toggleTheme,
     help: () => $("keys").showModal(),
     before: () => setStage(state.stage - 1),
     after: () => setStage(state.stage + 1),
@@ -134,15 +145,11 @@ function start() {
   document.querySelector(".search").addEventListener("keydown", searchKey);
   document.addEventListener("keydown", press);
   pointers();
-  readColours();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    readColours();
-    drawMap();
-    draw();
-  });
+  darkSystem.addEventListener("change", setTheme);
   new ResizeObserver(() => draw()).observe(canvas);
   setStage(state.stage);
   fit(false);
+  setTheme();
   show(data.first ?? "graph");
   document.documentElement.dataset.ready = "yes";
 }

@@ -49,9 +49,16 @@ def test_summary_without_a_plan(tenun_command: Command, tmp_path: Path) -> None:
 def test_check(tenun_command: Command, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = tenun_command("check", model)
     assert result.status == 0 and "on the file's own sample" in result.out and result.out.splitlines()[-1] == "fine"
-    monkeypatch.setattr("tenun.cli_check.without_kernel", lambda graph: ["magic"])
+    monkeypatch.setattr("tenun.cli.examine.without_kernel", lambda graph: ["magic"])
     result = tenun_command("check", model)
     assert result.status == 1 and "ops without a kernel: magic" in result.out
+
+
+def test_export_takes_no_option_in_vain(tenun_command: Command, tmp_path: Path) -> None:
+    demo = Path(tenun.__file__).parent / "demo" / "digits_cnn.keras"
+    error = tenun_command("export", demo, tmp_path / "x.keras", "--opset", 12, "--optimize").error
+    assert "--opset, --optimize does not go with Keras' files" in error and not (tmp_path / "x.keras").exists()
+    assert "has no opset" in tenun_command("export", demo, tmp_path / "x.tenun", "--opset", 12).error
 
 
 BROKEN = {

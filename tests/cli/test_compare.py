@@ -55,6 +55,8 @@ def test_compare_one_file_with_itself(tenun_command: Command, pair: tuple[Path, 
     assert "same as itself" in tenun_command("compare", pair[0]).error
     assert tenun_command("compare", pair[0], "--after", "raw", "--after", "all").status == 0
     assert "no pass changes a result" in tenun_command("compare", pair[0], "--bisect-passes").out
+    refused = tenun_command("compare", pair[0], "--bisect-passes", "--with", "ort").error
+    assert "looks at each file by itself" in refused
     assert "is not in the pipeline" in tenun_command("compare", pair[0], "--after", "magic").error
     pytest.importorskip("onnxruntime")
     assert tenun_command("compare", pair[1], "--with", "ort").status == 0

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 import tenun
-from tenun import cli, cli_dump
+from tenun.cli import graphs
+from tenun.cli.commands.dump import Format
 from tenun.debug import profile as profile_module
 from tenun.debug.listing import listing
 from tenun.debug.part import around, layer
@@ -67,7 +68,7 @@ def test_parts(tenun_command: Command) -> None:
 def test_a_terminal_gets_colours(tenun_command: Command, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = tenun_command("dump", model).out
     terminal = Console(force_terminal=True, width=40, color_system="standard", no_color=False, highlight=False)
-    monkeypatch.setattr(cli, "screen", lambda stderr=False: terminal)
+    monkeypatch.setattr("tenun.cli.commands.dump.screen", lambda stderr=False: terminal)
     with terminal.capture() as captured:
         tenun_command("dump", model)
     shown = captured.get()
@@ -93,9 +94,12 @@ def test_what_is_refused(tenun_command: Command, model: Path, tmp_path: Path) ->
     assert "cannot write the file" in tenun_command("dump", model, "-o", tmp_path / "none" / "x").error
     assert "cannot write the file" in tenun_command("dump", model, "--html", tmp_path / "none" / "x.html").error
     assert "--html shows the whole model" in tenun_command("dump", model, "--html", "x.html", "--raw").error
+    assert "--html shows the whole model" in tenun_command("dump", model, "--html", "x.html", "-o", "y.txt").error
+    assert "--radius goes with --around" in tenun_command("dump", model, "--radius", 2).error
+    assert "--batch goes with --html" in tenun_command("dump", model, "--batch", 2).error
     assert tenun_command("dump", model, "--weights", "some").status == 2
 
 
 def test_forms_are_those_of_the_command() -> None:
     graph = tenun.load(DIGITS)
-    assert all(cli_dump.rendered(graph, form.value, None) for form in cli.Format)
+    assert all(graphs.rendered(graph, form.value, None) for form in Format)

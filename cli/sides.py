@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import cli_inputs
-from .backends.base import backend
-from .debug import report
-from .debug.compare import Comparison, Subject, compare, difference
-from .errors import RunError, TenunError
-from .files import write_atomically
-from .ir.graph import Graph
-from .ir.samples import random_inputs
-from .passes.manager import Context, PassManager, pipeline, up_to
+from ..backends.base import backend
+from ..debug import report
+from ..debug.compare import Comparison, Subject, compare, difference
+from ..errors import RunError, TenunError
+from ..files import write_atomically
+from ..ir.graph import Graph
+from ..ir.samples import random_inputs
+from ..passes.manager import Context, PassManager, pipeline, up_to
+from .inputs import gather
 
 RAW = "raw"  # the graph as loaded, as if it were a pass
 LAST = "all"  # after all passes
@@ -60,8 +60,8 @@ def given_inputs(graph: Graph, files: Sequence[str], batch: int, seeds: int) -> 
     if not files:
         return [random_inputs(graph, batch, seed) for seed in range(seeds)]
     if all(Path(f).suffix.lower() == ".npz" for f in files):
-        return [dict(cli_inputs.gather(wanted, [file], {})) for file in files]
-    return [dict(cli_inputs.gather(wanted, list(files), {}))]
+        return [dict(gather(wanted, [file], {})) for file in files]
+    return [dict(gather(wanted, list(files), {}))]
 
 
 def run(sides: tuple[Subject, Subject], inputs: Sequence[Mapping[str, Any]], tolerance: float | None) -> Comparison:
@@ -69,13 +69,14 @@ def run(sides: tuple[Subject, Subject], inputs: Sequence[Mapping[str, Any]], tol
     return compare(*sides, evaluate(), inputs=inputs, tolerance=tolerance)
 
 
-def bisect(graph: Graph, inputs: Mapping[str, Any]) -> str:
-    """The first pass that changes a result, with the node; empty where none does."""
-    manager = PassManager(pipeline("inference"), Context(evaluate()), "numbers", sample=inputs)
-    try:
-        manager.run(graph.copy())
-    except TenunError as error:
-        return str(error)
+def bisect(graph: Graph, inputs: Iterable[Mapping[str, Any]]) -> str:
+    """The first pass that changes a result on one of the sets of inputs, with the node; empty where none does."""
+    for each in inputs:
+        manager = PassManager(pipeline("inference"), Context(evaluate()), "numbers", sample=each)
+        try:
+            manager.run(graph.copy())
+        except TenunError as error:
+            return str(error)
     return ""
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import LoadError, RunError, UnsupportedError
-from .files import write_atomically
+from ..errors import LoadError, RunError, UnsupportedError
+from ..files import write_atomically
 
 ROWS, COLUMNS = 10, 10  # shown at most
 CELL = 13  # characters that a column of numbers takes
@@ -62,12 +62,17 @@ def tables(results: Mapping[str, Any], top_k: int = 0, labels: Sequence[str] = (
     `width`: characters in a line of the screen.
     """
     for name, value in results.items():
-        array = np.asarray(value, object) if isinstance(value, list) else np.asarray(value)
+        array = as_array(value)
         yield heading(name, array)
         if top_k and array.ndim >= 1 and array.dtype != object and array.shape[-1] > 0:
             yield _top_table(name, array, top_k, labels)
         else:
             yield _value_table(array, labels, max(1, min(COLUMNS, width // CELL - 2)))
+
+
+def as_array(value: Any) -> Array:
+    """An output as an array; a sequence as one of objects."""
+    return np.asarray(value, object) if isinstance(value, list) else np.asarray(value)
 
 
 def heading(name: str, array: Array) -> str:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import RunError
-from .files import write_atomically
+from ..errors import RunError
+from ..files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from .debug.profile import Profile
-    from .executable import Executable
-    from .ir.graph import Graph
+    from ..debug.profile import Profile
+    from ..executable import Executable
+    from ..ir.graph import Graph
 
 SHOWS_WEIGHTS = ("text", "json")
 
 
 def part_of(graph: Graph, layer: str | None, around: str | None, radius: int) -> Graph:
     """The graph, or the part of it that was asked for."""
-    from .debug import part
+    from ..debug import part
 
     if layer and around:
         raise RunError("--layer and --around exclude each other")
@@ -31,8 +31,8 @@ def part_of(graph: Graph, layer: str | None, around: str | None, radius: int) ->
 
 def rendered(graph: Graph, form: str, weights: str | None) -> str:
     """The graph as text, dot, mermaid, json or svg."""
-    from .debug import draw, render
-    from .debug.listing import listing
+    from ..debug import draw, render
+    from ..debug.listing import listing
 
     if weights and form not in SHOWS_WEIGHTS:
         raise RunError(f"--weights does not go with --format {form}", hint=f"use {' or '.join(SHOWS_WEIGHTS)}")
@@ -48,7 +48,7 @@ def rendered(graph: Graph, form: str, weights: str | None) -> str:
 def show(text: str, form: str, console: Any) -> None:
     """Print it; in colours where the console is a terminal and the form has any."""
     if form == "text" and console.is_terminal and not console.no_color:
-        from .debug.listing import coloured
+        from ..debug.listing import coloured
 
         console.print(coloured(text), end="", soft_wrap=True)
     else:
@@ -59,6 +59,6 @@ def write_page(
     executable: Executable, path: str, inputs: Mapping[str, Any], found: Profile | None = None, first: str = "graph"
 ) -> None:
     """Write the HTML page of a compiled model."""
-    from .debug.viewer import to_html
+    from ..debug.viewer import to_html
 
     write_atomically(path, to_html(executable, inputs, found=found, first=first).encode())

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import RunError, TenunError, UnsupportedError
-from .files import write_atomically
+from ..errors import RunError, TenunError, UnsupportedError
+from ..files import write_atomically
 
 if TYPE_CHECKING:
-    from .debug.profile import Profile
-    from .executable import Executable
+    from ..debug.profile import Profile
+    from ..executable import Executable
 
 WARM = 0.05  # seconds of runs that are not timed, before each turn's first
 TOLERANCE = 1e-3  # of the largest result: more than rounding

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import LoadError, RunError, UnsupportedError
-from .ir import dims
-from .ir.graph import Var
-from .ir.types import Tensor, string
+from ..errors import LoadError, RunError, UnsupportedError
+from ..ir import dims
+from ..ir.graph import Var
+from ..ir.types import Tensor, string
 
 Array = np.ndarray[Any, Any]
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .backends.numpy import evaluate as _  # noqa: F401 - fills the table of kernels
-from .backends.numpy.registry import KERNELS
-from .debug.check import Report, sample_difference
-from .debug.dtypes import dtype_notes
-from .errors import Finding, LoadError, TenunError
-from .executable import Executable, random_inputs
-from .frontends import sample_in
-from .frontends.facts import facts, findings
-from .ir.graph import Graph
-from .ir.text import all_graphs
-from .ir.verify import verify
-from .passes.manager import Verify
+from ..backends.numpy import evaluate as _  # noqa: F401 - fills the table of kernels
+from ..backends.numpy.registry import KERNELS
+from ..debug.check import Report, sample_difference
+from ..debug.dtypes import dtype_notes
+from ..errors import Finding, LoadError, TenunError
+from ..executable import Executable, random_inputs
+from ..frontends import sample_in
+from ..frontends.facts import facts, findings
+from ..ir.graph import Graph
+from ..ir.text import all_graphs
+from ..ir.verify import verify
+from ..passes.manager import Verify
 
 
 def examined(file: str, check: Verify = "structure") -> Report:

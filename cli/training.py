@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import LoadError, RunError, UnsupportedError
+from ..errors import LoadError, RunError, UnsupportedError
 
 if TYPE_CHECKING:
-    from .training.model import Model
+    from ..training.model import Model
 
 Array = np.ndarray[Any, Any]
 
@@ -31,8 +31,8 @@ def check_output(file: str) -> None:
 
 def loaded(file: str, seed: int | None) -> Model:
     """The model of a file, compiled as the file says; a seed makes all that follows repeatable."""
-    from .api import load_model
-    from .training.seeds import set_random_seed
+    from ..api import load_model
+    from ..training.seeds import set_random_seed
 
     if seed is not None:
         set_random_seed(seed)
