@@ -158,16 +158,22 @@ def grad(graph: Graph, outputs: Sequence[str] | None = None, wrt: Sequence[str] 
 
 
 def load_model(
-    source: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, weights: Any = None
-) -> Model:
-    """A model to train further: from a `.keras` or `.h5` file (path or bytes), or a live Keras model.
+    source: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, weights: Any = None,
+    trainable: Callable[[str], bool] | None = None,
+) -> Model:  # fmt: skip
+    """A model to train further: from a `.keras` or `.h5` file (path or bytes), a live Keras model, or a graph.
 
     weights: as in `load`.  With `compile`, it is compiled with what the file says (optimiser, loss, metrics), and its
     optimiser goes on where it stood.  Raises LoadError or UnsupportedError, naming file and layer.
+
+    A graph is an ONNX model (path, bytes or ModelProto), a `.tenun` file or a `Graph`.  Its weights are its constants
+    of floats, by their names; all of one axis and more are trained, but the statistics of batch normalisation, and of
+    those the ones for which `trainable(name)` is true, if it is given.  It acts as in inference: without dropout.
+    `save` writes the result to `.onnx` or `.tenun`.
     """
     from .training.saving import load_model as load
 
-    return load(source, custom_objects, compile, weights)
+    return load(source, custom_objects, compile, weights, trainable)
 
 
 def fit(keras_model: Any, *args: Any, **keywords: Any) -> Any:

@@ -360,7 +360,7 @@ class _Matcher:
             own = {n: n.source for n in (self.free_a() if at else self.free_b())}
             left, right = (own, keys) if at else (keys, own)
             groups = _grouped(left, right, lambda n, k={**left, **right}: k[n] or None)  # type: ignore[misc]
-            for mine, others in groups.values():
+            for mine, others in self._by_roots(groups.values()):
                 for x, y in _in_order(mine, others, _kind):
                     if not weighted or (weights_of(x) and _shapes_of_weights(x, y) == _shapes_of_weights(y, x)):
                         self.add(x, y, "name")

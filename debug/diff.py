@@ -21,7 +21,7 @@ from ..ir.types import Tensor
 from ..passes.interpret import Evaluate
 from .align import TELLING, Alignment, Homes, Pair, align, completed, label, parts
 from .measure import measure
-from .regions import Regions, leaves, regions_of
+from .regions import Regions, heads_of, leaves, regions_of
 
 CLOSE = 1e-6  # relative: numbers that a file keeps in another precision
 FOLDED = 1e-5  # of the largest element: weights that were multiplied with others, in one order or another
@@ -82,18 +82,19 @@ def _across(alignment: Alignment, faults: Sequence[Pair], evaluate: Evaluate | N
     explained = {label(n) for n in rewired}
     for pair in faults:
         merged = list(_merged_in(pair, alignment))
-        alike = bool(merged) or (evaluate is not None and _equivalent(pair, evaluate))
+        alike = bool(merged) or _is_helped(pair, alignment, moved, regions)
+        alike = alike or (evaluate is not None and _equivalent(pair, evaluate))
         found += [*_pair_changes(pair, alignment, moved, alike, evaluate), *merged]
         explained |= {pair.label} if merged else set()
     found = [c for c in found if (c.kind, c.detail) not in usual]
     explained |= {c.layer for c in found}
     told = {regions[p.a] for p in faults if p.label in explained}
-    loners = list(_strangers(alignment, faults, regions, told))
+    loners, alone = list(_strangers(alignment, faults, regions, told)), {*alignment.only_a, *alignment.only_b}
     for glue in (False, True):  # what only moves elements is written everywhere: blamed where nothing else explains
         left = [p for p in faults if p.label not in explained and regions[p.a] not in told]
         for change, nodes in loners:
-            fed = [p for p in faults if any(_feeding([p.a, p.b], nodes))]
-            if all(map(_moves, nodes)) == glue and (not glue or set(fed) & set(left)):
+            fed = [p for p in faults if nodes & set(_feeding([p.a, p.b], alone))]
+            if all(map(_moves, nodes)) == glue and set(fed) & set(left):
                 found.append(change)
                 explained |= {p.label for p in fed} | {change.layer}
     return found + [_unknown(p) for p in faults if p.label not in explained and regions[p.a] not in told]
@@ -104,6 +105,14 @@ def _usual(alignment: Alignment, faults: Sequence[Pair]) -> Iterator[tuple[str, 
     for pair in set(alignment.pairs) - set(faults):
         if pair.a.op is pair.b.op:
             yield from (("option", text) for _, text in _options(pair.a, pair.b))
+
+
+def _is_helped(pair: Pair, alignment: Alignment, moved: Container[Node], regions: Regions) -> bool:
+    """Whether a pair that reads something else shares the work of its layer with nodes that have no partner: what its
+    options say is then another way of writing, as far as can be told.
+    """
+    alone = {n for n in (*alignment.only_a, *alignment.only_b) if regions[n] == regions[pair.a] and not _moves(n)}
+    return pair.a in moved and any(_feeding((pair.a, pair.b), alone))
 
 
 def _equivalent(pair: Pair, evaluate: Evaluate) -> bool:
@@ -337,7 +346,8 @@ def _contents(v: Var, w: Var, exact: bool) -> Iterator[Content]:
     if v.constant is w.constant or _same_elements(x, y, exact):
         return
     if x.size < TELLING:
-        yield "option", f"{name}: {x.reshape(-1)[0]:.6g} → {y.reshape(-1)[0]:.6g}", w
+        kind = "weights" if "." in v.name else "option"  # of a layer, which names its weights; or a constant in it
+        yield kind, f"{name}: {x.reshape(-1)[0]:.6g} → {y.reshape(-1)[0]:.6g}", w
         return
     yield "weights", f"{name}: {rearranged(x, y) or retrained(x, y)}", w
 
@@ -399,15 +409,14 @@ def _moved(alignment: Alignment, regions: Regions | None = None) -> tuple[dict[N
         for v, w in zip(pair.a.inputs, pair.b.inputs):
             if v is None or w is None or v.constant is not None or w.constant is not None:
                 continue
-            mine, theirs = _maker(v, b_of), _maker(w, a_of)
-            if _is_same(mine, theirs, b_of, alignment) or pair.a in rewired:
+            mine, theirs = _makers(v, b_of), _makers(w, a_of)
+            if pair.a in rewired or any(_is_same(m, t, b_of, alignment) for m in mine for t in theirs):
                 continue
             if regions is not None and _is_inner(pair, v, w, alignment, regions):
                 continue
-            rewired[pair.a] = (_title(mine), _title(theirs))
-            touched |= {pair.a} | ({mine} if isinstance(mine, Node) else set())
-            if isinstance(theirs, Node):
-                touched.add(a_of[theirs])
+            rewired[pair.a] = (_title(mine[0]), _title(theirs[0]))
+            touched |= {pair.a} | {n for n in mine[:1] if isinstance(n, Node)}
+            touched |= {a_of[n] for n in theirs[:1] if isinstance(n, Node)}
     order = {n: i for i, n in enumerate(alignment.b.nodes)}
     stays = _longest_rise([p.a for p in alignment.pairs if p.a in touched], lambda n: order[b_of[n]])
     moved = {n for n in rewired if n not in stays} or set(rewired)
@@ -415,14 +424,23 @@ def _moved(alignment: Alignment, regions: Regions | None = None) -> tuple[dict[N
     return found, set(rewired)
 
 
-def _maker(var: Var, partners: Mapping[Node, Node]) -> Node | Var:
-    """The node with a partner that a value goes back to, past those without one."""
-    while var.producer is not None and var.producer not in partners:
-        following = next((v for v in var.producer.inputs if v is not None and v.constant is None), None)
-        if following is None:
-            break
-        var = following
-    return var.producer if var.producer is not None and var.producer in partners else var
+def _makers(var: Var, partners: Container[Node]) -> list[Node | Var]:
+    """What a value goes back to past nodes without a partner: nodes with one, inputs, what is made of constants."""
+    waiting, seen, found = [var], set[Var](), dict[Node | Var, None]()
+    while waiting:
+        current = waiting.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        maker = current.producer
+        before = [] if maker is None else [v for v in maker.inputs if v is not None and v.constant is None]
+        if maker is not None and maker in partners:
+            found[maker] = None
+        elif before:
+            waiting += reversed(before)
+        else:
+            found[current] = None
+    return list(found)
 
 
 def _is_inner(pair: Pair, v: Var, w: Var, alignment: Alignment, regions: Regions) -> bool:
@@ -434,17 +452,7 @@ def _is_inner(pair: Pair, v: Var, w: Var, alignment: Alignment, regions: Regions
 
 def _origins(var: Var, partners: Container[Node], regions: Regions) -> set[str]:
     """The layers of all nodes with a partner that a value goes back to, past those without one."""
-    waiting, seen, found = [var], set[Var](), set[str]()
-    while waiting:
-        current = waiting.pop()
-        if current in seen or current.producer is None:
-            continue
-        seen.add(current)
-        if current.producer in partners:
-            found.add(regions[current.producer])
-        else:
-            waiting += [v for v in current.producer.inputs if v is not None]
-    return found
+    return {regions[n] for n in _makers(var, partners) if isinstance(n, Node)}
 
 
 def _is_same(mine: Node | Var, theirs: Node | Var, b_of: Mapping[Node, Node], alignment: Alignment) -> bool:
@@ -485,8 +493,8 @@ def _loners(alignment: Alignment) -> Iterator[Change]:
     """Nodes of one graph only, by layers; an op that a layer has lost or gained is an option of the layer."""
     for kind, nodes, at in (("removed", alignment.only_a, 0), ("added", alignment.only_b, 1)):
         layers: dict[str, list[Node]] = {}
-        for node in nodes:
-            layers.setdefault(label(node), []).append(node)
+        for node, name in heads_of(nodes).items():
+            layers.setdefault(name, []).append(node)
         partners = {label(p.b if at else p.a): p.label for p in alignment.pairs}
         for layer, mine in layers.items():
             if layer in partners:
@@ -511,16 +519,15 @@ def _strangers(
     for region in dict.fromkeys(regions[n] for n in (*lost, *gained)):
         left, right = ([n for n in nodes if regions[n] == region] for nodes in (lost, gained))
         nodes = {*left, *right}
-        if region in quiet:
+        if region in quiet or (left and right and _ops(left) == _ops(right)):
             continue
         if region in shared or (left and right):
             yield Change("option", region, f"{_ops(left) or 'none'} → {_ops(right) or 'none'}"), nodes
         else:
             last = (left or right)[-1]
-            yield (
-                Change("removed" if left else "added", label(last), f"{_ops(left or right)} {_type(last.outputs[0])}"),
-                nodes,
-            )
+            name = region if any(label(n) == region for n in nodes) else label(last)
+            detail = f"{_ops(left or right)} {_type(last.outputs[0])}"
+            yield Change("removed" if left else "added", name, detail), nodes
 
 
 def _closed(alignment: Alignment, regions: Regions) -> set[str]:

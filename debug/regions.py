@@ -19,7 +19,7 @@ def regions_of(alignment: Alignment) -> Regions:
     """The region of every node of both graphs, by the names of the first one's layers.
 
     Layers that a pass has merged are one region.  A node of the second graph that belongs to no layer of the first one
-    is of the region between whose nodes it stands, else of its own.
+    is of the region between whose nodes it stands, else of one of its own, with all that is named after it.
     """
     joined = _joined(n.source for n in alignment.a.nodes)
     homes = Homes(alignment.a)
@@ -29,7 +29,20 @@ def regions_of(alignment: Alignment) -> Regions:
         around = {found.get(n) for n in (*_makers(node), *_readers(node))}
         if node not in found and len(around) == 1 and None not in around and _makers(node):
             found[node] = next(iter(around)) or ""
-    return {n: found.get(n, label(n)) for n in (*alignment.a.nodes, *alignment.b.nodes)}
+    heads = heads_of(n for n in alignment.b.nodes if n not in found)
+    return {n: found.get(n) or heads.get(n) or label(n) for n in (*alignment.a.nodes, *alignment.b.nodes)}
+
+
+def heads_of(nodes: Iterable[Node]) -> dict[Node, str]:
+    """The names of nodes, those of the parts of a layer (`scale/Add`) being that of the first (`scale`)."""
+    names = {n: label(n) for n in nodes}
+    known = set(names.values())
+
+    def head(name: str) -> str:
+        words = name.split("/")
+        return next(h for i in range(len(words)) if (h := "/".join(words[: i + 1])) in known)
+
+    return {n: head(name) for n, name in names.items()}
 
 
 def _joined(sources: Iterable[str]) -> dict[str, str]:

@@ -33,6 +33,11 @@ def reader_for(model: Any) -> Reader:
     )
 
 
+def is_keras(model: Any) -> bool:
+    """Whether what `reader_for` takes is a Keras model, or a file of one."""
+    return reader_for(model) is _keras
+
+
 def _head(path: Path) -> bytes:
     if not path.is_file() or re.search(r"\.(pb|index|data-\d+-of-\d+)$", path.name):
         from .keras.tensorflow import refuse_tensorflow

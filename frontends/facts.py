@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -125,19 +125,30 @@ def _keras_findings(file: str, custom: dict[str, Any]) -> tuple[Graph | None, li
 
     found: list[Finding] = []
     shapes, places = _shapes_in(file), _layers_in(file)
+    stand_ins: dict[str, Any] = {}
+    graph = None
     for _ in range(LIMIT):
         try:
-            graph = reader_for(file)(file, custom, None, {})
-            return (None if found else graph), found
+            graph = reader_for(file)(file, {**custom, **stand_ins}, None, {})
+            break
         except TenunError as error:
             new = error.findings or [Finding(error.message, error.node or "", "file", error.op or "", error.hint or "")]
-            new = [_told(f, shapes, places) for f in new if str(f) not in {str(g) for g in found}]
+            new = [f for f in new if str(f) not in {str(g) for g in found} and _is_sure(f, stand_ins, shapes)]
             found += new
-            names = {f.where.rpartition("/")[2] for f in new if f.kind in ("layer", "lambda", "option")} - set(custom)
+            names = {f.where.rpartition("/")[2] for f in new if f.kind in ("layer", "lambda", "option")}
+            names -= {*custom, *stand_ins}
             if not names:
-                return None, found
-            custom.update((name, _stand_in(shapes.get(name))) for name in names)
-    return None, found
+                break
+            stand_ins.update((name, _stand_in(name, shapes, stand_ins)) for name in names)
+    return (None if found else graph), [_told(f, shapes, places) for f in found]
+
+
+def _is_sure(finding: Finding, stand_ins: Container[str], shapes: Mapping[str, Any]) -> bool:
+    """Whether a finding is no consequence of stand-ins: they have no weights, and not always the right shape."""
+    if finding.kind != "weights":
+        return True
+    guessed = any(name in stand_ins and after is None for name, (_, after) in shapes.items())
+    return not guessed and finding.where.rpartition("/")[2] not in stand_ins
 
 
 def _told(finding: Finding, shapes: Mapping[str, Any], places: Mapping[str, str]) -> Finding:
@@ -147,8 +158,9 @@ def _told(finding: Finding, shapes: Mapping[str, Any], places: Mapping[str, str]
     name = finding.where.rpartition("/")[2]
     detail = dict(finding.detail)
     known = next((p for p in _upwards(finding.where) if p in places), None)
+    inside = detail.get("location")  # of the weights
     if known is not None:
-        detail["location"] = places[known]
+        detail["location"] = "; ".join(filter(None, (places[known], inside)))
     if finding.kind == "layer":
         detail["nearest"] = ", ".join(difflib.get_close_matches(finding.name, LAYERS, SHOWN))
     if finding.kind in ("layer", "lambda"):
@@ -171,17 +183,26 @@ def _text(shape: Any) -> str:
     return "?" if shape is None else "(" + ", ".join("None" if d is None else str(d) for d in shape) + ")"
 
 
-def _stand_in(shapes: Any) -> Callable[..., Any]:
-    """A function in the place of a layer: an input of the shape that the layer gives, or what it gets itself."""
+def _stand_in(name: str, shapes: dict[str, Any], others: Container[str]) -> Callable[..., Any]:
+    """A function in the place of a layer: an input of the shape that the layer gives, or what it gets itself.
+
+    What it gets it enters into `shapes`, if the file does not tell, and no other stand-in has guessed what it gives.
+    """
     from ..ir.types import Tensor
     from ..ir.types import dtype as ir_dtype
 
+    before, after = shapes.get(name, (None, None))
+    shapes[name] = before, after
+
     def stand_in(b: Any, x: Any) -> Any:
         first = x[0] if isinstance(x, (list, tuple)) else x
-        if shapes is None or shapes[1] is None:
+        guessed = any(n in others and n != name and given is None for n, (_, given) in shapes.items())
+        if before is None and first is x and not guessed and isinstance(x.type, Tensor) and x.type.shape:
+            shapes[name] = [d if isinstance(d, int) else None for d in x.type.shape], after
+        if after is None:
             return first
         batch = first.shape[0] if first.shape else 1
-        sizes = tuple(batch if i == 0 else 8 if d is None else d for i, d in enumerate(shapes[1]))
+        sizes = tuple(batch if i == 0 else 8 if d is None else d for i, d in enumerate(after))
         return b.graph.add_input(f"stand_in_{len(b.graph.inputs)}", Tensor(ir_dtype("float32"), sizes))
 
     return stand_in

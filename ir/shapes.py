@@ -32,12 +32,12 @@ def vector(b: Builder, entries: Iterable[Entry]) -> Any:
     entries = list(entries)
     if not any(isinstance(e, Var) for e in entries):
         return tuple(entries)
-    parts = [e if isinstance(e, Var) else _as_value(b, e) for e in entries]
+    parts = [e if isinstance(e, Var) else as_value(b, e) for e in entries]
     return b.concat(*parts, axis=0)
 
 
-def _as_value(b: Builder, d: Dim) -> Var:
-    """A known dimension as i64[1]."""
+def as_value(b: Builder, d: Dim) -> Var:
+    """A known dimension as i64[1]; a symbol's number is that of something that is as long."""
     if isinstance(d, int):
         return b.constant(np.array([d], np.int64))
     return b.shape(b.fill(b.constant(np.int8(0)), shape=(d,)))

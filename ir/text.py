@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,12 @@ def node_text(node: Node) -> str:
     """One node as text, with the names that the values suggest (not made unique)."""
     hints = {v: v.name for v in (*node.inputs, *node.outputs) if v is not None}
     return _node_line(node, _Labels(hints))
+
+
+def node_lines(graph: Graph, nodes: Iterable[Node]) -> list[str]:
+    """Some nodes of a graph as text, each on one line, with the names that they have in the text of the whole graph."""
+    label = _Labels(value_names(graph, {var: name for name, var in named_constants(graph).items()}))
+    return [_node_line(node, label) for node in nodes]
 
 
 def named_constants(graph: Graph) -> dict[str, Var]:

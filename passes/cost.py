@@ -53,9 +53,8 @@ def _pool(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
 
 
 def _pool_grad(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
-    g = node.inputs[-1]
-    assert g is not None
-    return math.prod(shape(g)) * int(math.prod(node.attrs["window"]))
+    *_, last = (v for v in node.inputs if v is not None)  # g, or a record of the same shape
+    return math.prod(shape(last)) * int(math.prod(node.attrs["window"]))
 
 
 def _recurrent(node: Node, shape: Callable[[Var], tuple[int, ...]]) -> int:
@@ -102,6 +101,7 @@ RULES: dict[str, CostRule] = {
     "winograd_weight_grad": _conv_weight_grad,
     "winograd_weights": _winograd_weights,
     "max_pool": _pool,
+    "max_pool_record": _pool,
     "max_pool_grad": _pool_grad,
     "max_pool_pick": _pool,
     "avg_pool": _pool,

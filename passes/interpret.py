@@ -7,6 +7,7 @@ a pass, and with one another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,10 +16,27 @@ from ..ir import dims
 from ..ir.attributes import substitute_dims
 from ..ir.dims import Dim
 from ..ir.graph import Graph, Node, Var
-from ..ir.types import Tensor
+from ..ir.types import Tensor, Type
 
 Evaluate = Callable[..., tuple[Any, ...]]
 Values = dict[Var, Any]
+
+
+@dataclass(frozen=True)
+class Body:
+    """A subgraph as a function on arrays, as kernels of control flow want it."""
+
+    graph: Graph
+    evaluate: Evaluate
+    sizes: Mapping[str, Dim]
+
+    @property
+    def output_types(self) -> tuple[Type, ...]:
+        """The types of the outputs, with the sizes that are known."""
+        return tuple(_sized(v.type, self.sizes) for v in self.graph.outputs)
+
+    def __call__(self, *arrays: Any) -> list[Any]:
+        return results(self.graph, dict(zip((v.name for v in self.graph.inputs), arrays)), self.evaluate, self.sizes)
 
 
 def steps(
@@ -35,7 +53,7 @@ def steps(
     last = _last_readers(graph)
     for node in graph.nodes:
         operands = [None if v is None else _value(v, values) for v in node.inputs]
-        graphs = {name: partial(_call, sub, evaluate, sizes) for name, sub in node.graphs.items()}
+        graphs = {name: Body(sub, evaluate, sizes) for name, sub in node.graphs.items()}
         attrs = substitute_dims(node.attrs, change) if sizes else node.attrs
         try:
             results = list(evaluate(node.op, operands, attrs, node.dynamic, graphs))
@@ -71,10 +89,6 @@ def _value(var: Var, values: Values) -> Any:
     return var.data if var.constant is not None else values[var]
 
 
-def _call(graph: Graph, evaluate: Evaluate, sizes: Mapping[str, Dim], *arguments: Any) -> list[Any]:
-    return results(graph, dict(zip((v.name for v in graph.inputs), arguments)), evaluate, sizes)
-
-
 def _sizes(values: Values) -> dict[str, Dim]:
     """What the arrays that are given tell of the symbols in the types of inputs."""
     found: dict[str, Dim] = {}
@@ -85,6 +99,13 @@ def _sizes(values: Values) -> dict[str, Dim]:
             if name is not None:
                 found.setdefault(name, size)
     return found
+
+
+def _sized(t: Type, sizes: Mapping[str, Dim]) -> Type:
+    """A type with sizes in the place of symbols."""
+    if not isinstance(t, Tensor) or t.shape is None:
+        return t
+    return Tensor(t.dtype, tuple(dims.substitute(d, sizes) for d in t.shape))
 
 
 def _last_readers(graph: Graph) -> dict[Node, list[Var]]:

@@ -124,7 +124,8 @@ def up_to(name: str, passes: str | Sequence[str] = "inference") -> tuple[str, ..
     if not 1 <= number <= len(places):
         what = f"has {len(places)} turns" if places else "is not in the pipeline"
         known = ", ".join(dict.fromkeys(names))
-        raise GraphError(f"pass {wanted!r} {what}, asked for is {name!r}", hint=f"passes: {known}")
+        asked = f", asked for is {name!r}" if turn else ""
+        raise GraphError(f"pass {wanted!r} {what}{asked}", hint=f"passes: {known}")
     return names[: places[number - 1] + 1]
 
 

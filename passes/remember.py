@@ -12,7 +12,7 @@ from ..ir.ops.recurrent import RECORDED
 from .manager import Context, register
 
 # gradient op, whose last operand may be a record: the op that it belongs to, and that which also makes the record
-RECORDING = {f"{name}_grad": (name, f"{name}_record") for name in RECORDED}
+RECORDING = {f"{name}_grad": (name, f"{name}_record") for name in (*RECORDED, "max_pool")}
 
 
 @register
@@ -34,9 +34,10 @@ def remember(graph: Graph, context: Context) -> int:
 
 
 def _key(gradient: str, node: Node) -> Any:
-    """What a layer and its gradients have in common."""
-    count = len(lookup(RECORDING[gradient][0]).inputs)
-    return gradient, *map(id, node.inputs[:count]), repr(sorted(node.attrs.items()))
+    """What a layer and its gradients have in common; what only gradients have is as it is without being asked for."""
+    layer = lookup(RECORDING[gradient][0])
+    own = {k: v for k, v in node.attrs.items() if k in layer.attributes or v != node.op.attributes[k].default}
+    return gradient, *map(id, node.inputs[: len(layer.inputs)]), repr(sorted(own.items()))
 
 
 def _recorded(graph: Graph, gradient: str, nodes: list[Node]) -> int:

@@ -36,6 +36,11 @@ def _both(*guards: Guard) -> Guard:
     return lambda m: all(guard(m) for guard in guards)
 
 
+def _is_number(*names: str) -> Guard:
+    """The values are single numbers."""
+    return lambda m: all(m[name].shape == () for name in names)
+
+
 def _kind(name: str, *kinds: str) -> Guard:
     """The dtype of a value is of one of these kinds."""
     return lambda m: m[name].tensor.dtype.kind in kinds
@@ -204,6 +209,13 @@ NEUTRAL = [
     *(rule(f"where {word}", f"%y = where({number}, %x, %z)",
            _broadcast_like_result(name), when=_broadcasts(name))
       for word, number, name in (("true", 1, "%x"), ("false", 0, "%z"))),
+    # a gradient of max_pool is 0 but where %x is %y, so %y decides as %x does; there are fewer of it
+    *(rule(f"max_pool_grad where {op}",
+           f"%m = max_pool_grad(%x, %y, %g); %c = {op}(%x, @c); %z = where(%c, %m, @zero)",
+           f"%d = {op}(%y, @c); %h = where(%d, %g, @zero); %z = max_pool_grad(%x, %y, %h)",
+           when=_both(_is_signed_zero("@zero", negative=False), _is_number("@zero", "@c"), lambda m: m.used_once("%m")),
+           shared=True)
+      for op in ("greater", "greater_equal", "less", "less_equal")),
 ]  # fmt: skip
 
 # ---- signs ---------------------------------------------------------------------------------------------------

@@ -489,7 +489,7 @@ class Model:
     # ---- files
 
     def save(self, path: Any, overwrite: bool = True, include_optimizer: bool = True) -> None:
-        """Write the model: `.keras`, with the optimiser's state, `.h5`, or `.tenun`; see `training.saving`."""
+        """Write the model: `.keras`, with the optimiser's state, `.h5`, `.onnx` or `.tenun`; see `training.saving`."""
         from .saving import save_model
 
         save_model(self, path, overwrite, include_optimizer)
@@ -513,16 +513,31 @@ class Model:
 
     def _repr_html_(self) -> str:
         """The table of a notebook."""
+        from html import escape
+
         from ..debug.html import summary_html
         from ..debug.summary import summarize
 
-        return summary_html(summarize(self.graph(), self.trained))
+        try:
+            return summary_html(summarize(self.graph(), self.trained))
+        except TenunError as error:  # such as a model that has not seen its inputs: a notebook shows it anyway
+            return f"<pre>{escape(f'{self!r}: {error}')}</pre>"
 
-    def summary(self) -> None:
-        """Print a table of the layers: shapes, parameters, what they are connected to."""
+    def summary(
+        self,
+        line_length: int | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+    ) -> None:
+        """Print a table of the layers: shapes, parameters, what they are connected to.
+
+        line_length: characters in a line (default: the terminal's).  print_fn: gets the whole table as one text, in
+        place of the screen.  expand_nested: the layers inside of models, too.  show_trainable: a column of Y and N.
+        """
         from .summary import print_summary
 
-        print_summary(self)
+        print_summary(self, line_length, print_fn, expand_nested, show_trainable)
 
     def plot_weights(self, path: Any = None) -> Any:
         """The distributions of the weights in training, a panel each, as a figure of matplotlib.

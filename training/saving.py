@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..backends.base import backend
 from ..errors import RunError, UnsupportedError
+from ..frontends import WRITERS, is_keras, reader_for, writer_for
 from ..frontends.keras import stores, writer
 from ..frontends.keras.reader import Loaded, read_model
 from ..frontends.keras.weights import open_weights
+from ..ir import Graph
 from ..layers import Layer, Parameter
+from ..layers.graph import graph_model
 from .losses import LOSSES
 from .metrics import METRICS
 from .model import Model
@@ -26,14 +30,24 @@ ARGUMENTS = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
 def load_model(
-    source: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, weights: Any = None
-) -> Model:
-    """A model to train further: a `.keras` or `.h5` file (path or bytes), or a live Keras model.
+    source: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, weights: Any = None,
+    trainable: Callable[[str], bool] | None = None,
+) -> Model:  # fmt: skip
+    """A model to train further: a `.keras` or `.h5` file (path or bytes), a live Keras model, or a graph.
 
     weights: a file of weights, for a source that is an architecture alone, or in place of what it has.
 
     With `compile`, it is compiled as the file says (where it does), and its optimiser goes on where it stood.
+
+    A graph is an ONNX model, a `.tenun` file or a Graph: see `layers.graph`; `trainable` tells, name by name, which of
+    its weights are trained.
     """
+    if isinstance(source, Graph) or not is_keras(source):
+        given = {} if custom_objects is None else custom_objects
+        graph = source if isinstance(source, Graph) else reader_for(source)(source, given, weights, {})
+        return Model.of(graph_model(graph, trainable))
+    if trainable is not None:
+        raise UnsupportedError("trainable= goes with graphs", hint="set `trainable` of the model's layers")
     loaded = read_model(source, custom_objects, weights)
     model = Model.of(loaded.model)
     if compile and loaded.compiled is not None and loaded.compiled.get("optimizer") is not None:
@@ -132,15 +146,13 @@ def save_model(model: Model, path: str | Path, overwrite: bool = True, include_o
     """Write a model, whole or not at all.
 
     `.keras`, which Keras loads and trains on; `.h5` or `.hdf5`, the same without the state of the optimiser; or
-    `.tenun`, for inference.
+    `.tenun` or `.onnx`, for inference.
     """
     target = Path(path)
     if target.exists() and not overwrite:
         raise RunError("the file exists", file=str(path), hint="give overwrite=True")
-    if target.suffix == ".tenun":
-        from ..frontends.tenun import write
-
-        write(model.graph(), target)
+    if target.suffix in WRITERS:
+        writer_for(target)(model.graph(), target, backend("numpy").evaluate, {})
         return
     trained = model.settings is not None and include_optimizer
     if target.suffix in (".h5", ".hdf5"):
@@ -148,7 +160,7 @@ def save_model(model: Model, path: str | Path, overwrite: bool = True, include_o
         writer.write_h5(model.definition, _values(model), target, compile_config=told)
         return
     if target.suffix != ".keras":
-        hint = "use .keras, .h5 or .tenun"
+        hint = "use .keras, .h5, .onnx or .tenun"
         raise UnsupportedError(f"cannot write {target.suffix!r} files", file=str(path), hint=hint)
     writer.write(
         model.definition,

@@ -1,8 +1,8 @@
-"""`Model.summary`: Keras' table of the layers, those inside of nested models indented."""
+"""`Model.summary`: Keras' table of the layers, on request those inside of nested models, indented."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..ir import Tensor, Var
@@ -14,13 +14,18 @@ from ..layers.model import Functional, Sequential
 if TYPE_CHECKING:
     from .model import Model
 
+ALL_COLUMNS = ("Layer (type)", "Output Shape", "Param #", "Trainable", "Connected to")
+
 
 class Row(NamedTuple):
-    """A layer: name and class, the shape of its output, its number of weights, the layers that it reads."""
+    """A layer: name and class, how many models it is in, the shape of its output, its number of weights, whether they
+    are trained (`-`: it has none), the layers that it reads."""
 
     layer: str
+    depth: int
     shape: str
     parameters: int
+    trained: str
     reads: str
 
 
@@ -36,17 +41,18 @@ class Totals(NamedTuple):
 def rows(model: Model) -> list[Row]:
     """A row for each layer, in the order of the calls; a shared layer has one."""
     lowered = model.declared()
-    found = [Row(f"{v.name} (InputLayer)", _shape(v), 0, "") for v in lowered.inputs]
+    found = [Row(f"{v.name} (InputLayer)", 0, _shape(v), 0, "-", "") for v in lowered.inputs]
     reads = _reads(model.definition)
     declared, seen = model.declared_parameters(), set()
     for path, layer, y in lowered.lowering.applied:
         if layer in seen or isinstance(layer, InputLayer):
             continue
         seen.add(layer)
-        depth = path.count("/")
         shapes = ", ".join(_shape(v) for v in flatten(y))
-        label = "  " * depth + f"{layer.name} ({layer.class_name})"
-        found.append(Row(label, shapes, count(layer, declared), reads.get(layer, "")))
+        elements = count(layer, declared)
+        trained = "-" if not elements else "Y" if layer.trainable else "N"
+        label = f"{layer.name} ({layer.class_name})"
+        found.append(Row(label, path.count("/"), shapes, elements, trained, reads.get(layer, "")))
     return found
 
 
@@ -92,27 +98,44 @@ def totals(model: Model) -> Totals:
     )
 
 
-def print_summary(model: Model) -> None:
-    """Print the table."""
+def print_summary(
+    model: Model,
+    line_length: int | None = None,
+    print_fn: Callable[[str], Any] | None = None,
+    expand_nested: bool = False,
+    show_trainable: bool = False,
+) -> None:
+    """Print the table; arguments as `Model.summary`'s."""
     from rich.console import Console
     from rich.table import Table
 
-    connected = isinstance(model.definition, Functional)
+    columns = {"Layer (type)": "left", "Output Shape": "left", "Param #": "right"}
+    columns |= {"Trainable": "center"} if show_trainable else {}
+    columns |= {"Connected to": "left"} if isinstance(model.definition, Functional) else {}
     table = Table(title=f'Model: "{model.name}"', title_justify="left", title_style="bold")
-    table.add_column("Layer (type)")
-    table.add_column("Output Shape")
-    table.add_column("Param #", justify="right")
-    if connected:
-        table.add_column("Connected to")
+    for name, side in columns.items():
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
     for row in rows(model):
-        cells = [row.layer, row.shape, f"{row.parameters:,}", row.reads]
-        table.add_row(*cells[: 4 if connected else 3])
-    figures = totals(model)
-    console = Console()
-    console.print(table, highlight=False)
+        if row.depth and not expand_nested:
+            continue
+        cells = ["  " * row.depth + row.layer, row.shape, f"{row.parameters:,}", row.trained, row.reads]
+        table.add_row(*(cell for name, cell in zip(ALL_COLUMNS, cells) if name in columns))
+    console = Console(width=line_length, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+        for line in _lines(totals(model)):
+            console.print(line)
+    if print_fn is not None:
+        print_fn(captured.get())
+    else:
+        console.file.write(captured.get())
+
+
+def _lines(figures: Totals) -> Iterator[str]:
+    """What stands below the table."""
     everything = figures.trainable + figures.non_trainable
-    console.print(f" Total params: {everything:,} ({figures.size / 1024:.2f} KB)", highlight=False)
-    console.print(f" Trainable params: {figures.trainable:,}", highlight=False)
-    console.print(f" Non-trainable params: {figures.non_trainable:,}", highlight=False)
+    yield f" Total params: {everything:,} ({figures.size / 1024:.2f} KB)"
+    yield f" Trainable params: {figures.trainable:,}"
+    yield f" Non-trainable params: {figures.non_trainable:,}"
     if figures.optimizer:
-        console.print(f" Optimizer params: {figures.optimizer:,}", highlight=False)
+        yield f" Optimizer params: {figures.optimizer:,}"

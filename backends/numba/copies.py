@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 
-import numpy as np
-
+from ..numpy.copies import copy
 from ..numpy.kernels.chains import merged_axes
 from ..numpy.registry import Array, Step
 from .compiler import Call, compiled
@@ -42,7 +40,7 @@ def copied(out: Array, x: Array) -> list[Step]:
     """Steps that copy x to out, of one shape."""
     axes = merged_axes(out.shape, [x, out]) if x.dtype == out.dtype and x.itemsize == 4 and out.size else ()
     if not 1 < len(axes) <= AXES or _is_by_rows(axes, x.reshape(axes), out.reshape(axes)):
-        return [partial(np.copyto, out, x, casting="unsafe")]
+        return [copy(out, x)]
     flat = (*(1,) * (AXES - len(axes)), *axes)
     source, target = x.reshape(flat), out.reshape(flat)
     if flat[2] > flat[3]:  # long inner loops

@@ -122,7 +122,10 @@ class Plan:
         for out in node.outputs:
             if out in self.storage.root_of:
                 self._buffer(out)
-        steps = self._bound_steps(node) if is_bound(node) else [self._loose_step(node, programs)]
+        bound = is_bound(node)
+        if bound and not any(out in self.arrays for out in node.outputs):
+            return  # nobody reads it: an attribute that it gave became a plain one with the shapes
+        steps = self._bound_steps(node) if bound else [self._loose_step(node, programs)]
         self.steps += steps
         self.origin += [node] * len(steps)
 

@@ -47,6 +47,7 @@ from typing import Any
 import numpy as np
 
 from ...passes.algorithms import NUMPY_PRICES, Prices
+from .copies import copied
 
 Array = np.ndarray[Any, Any]
 Step = Callable[[], Any]
@@ -72,11 +73,6 @@ class Kernel:
 
 
 KERNELS: dict[str, Kernel] = {}
-
-
-def copied(out: Array, x: Array) -> list[Step]:
-    """Steps that copy x to out, of one shape."""
-    return [partial(np.copyto, out, x)]
 
 
 def is_native(step: Step) -> bool:

@@ -165,8 +165,8 @@ class H5:
                 parts.append(self.attribute(group, f"{name}{len(parts)}"))
             return [v.decode() if isinstance(v, bytes) else str(v) for part in parts for v in part]
 
-    def dataset(self, path: str, start: Any = None) -> Any:
-        """The dataset of numbers at a path, which holds its own data; None where there is nothing."""
+    def dataset(self, path: str, start: Any = None, numbers: bool = True) -> Any:
+        """The dataset (of numbers) at a path, which holds its own data; None where there is nothing."""
         found = self.node(path, start)
         if found is None:
             return None
@@ -175,9 +175,15 @@ class H5:
                 raise LoadError(f"the HDF5 object {path!r} is a group, a dataset is needed")
             if found.external or found.is_virtual:
                 raise LoadError(f"the HDF5 dataset {path!r} takes its data from elsewhere")
-            if found.dtype.kind not in "biufV":  # V: bfloat16
-                raise LoadError(f"the HDF5 dataset {path!r} holds {found.dtype}, numbers are needed")
+        if numbers and self.unfit(found):
+            raise LoadError(f"the HDF5 dataset {path!r} {self.unfit(found)}", file=self.file)
         return found
+
+    def unfit(self, dataset: Any) -> str:
+        """Why the elements of a dataset cannot be weights; empty where they can."""
+        with errors_as("the dtype of an HDF5 dataset cannot be read", H5_ERRORS, self.file):
+            fits = dataset.dtype.kind in "biufV"  # V: bfloat16
+            return "" if fits else f"holds {dataset.dtype}, numbers are needed"
 
     def shape(self, dataset: Any) -> tuple[int, ...]:
         """The shape that a dataset declares."""

@@ -19,10 +19,11 @@ Array = np.ndarray[Any, Any]
 
 
 class Entry(NamedTuple):
-    """An array that is there, not yet read."""
+    """An array that is there, not yet read; `fault`: why it is no weight, whatever its shape."""
 
     shape: tuple[int, ...]
     read: Callable[[], Any]
+    fault: str = ""
 
 
 def stored_count(parameter: Parameter, version: str) -> int:
@@ -41,7 +42,8 @@ def todays(layer: Layer, entries: list[Entry], version: str, backend: str) -> li
 
 
 def _made(shape: tuple[int, ...], sources: Sequence[Entry], make: Callable[..., Array]) -> Entry:
-    return Entry(shape, lambda: np.ascontiguousarray(make(*(each.read() for each in sources))))
+    fault = next(filter(None, (each.fault for each in sources)), "")
+    return Entry(shape, lambda: np.ascontiguousarray(make(*(each.read() for each in sources))), fault)
 
 
 # ---- recurrent layers -------------------------------------------------------------------------------------------

@@ -30,24 +30,27 @@ STRICT = (
 
 
 class Misfit(NamedTuple):
-    """What a layer needs and a file does not have so: a line of the table."""
+    """What a layer needs and a file does not have so: a line of the table; `place`: where in the file that is."""
 
     path: str
     class_name: str
     expected: list[tuple[int, ...]]
     found: list[tuple[int, ...]]
+    place: str = ""
 
 
 @dataclass
 class Found:
     """What a store has for each layer, in the order of the layer's variables.
 
-    `extra()` gives the groups that no layer asked for; `misfits` are layers whose arrays could not be told apart.
+    `extra()` gives the groups that no layer asked for; `misfits` are layers whose arrays could not be told apart;
+    `places` tells where in the file a layer's arrays are.
     """
 
     entries: dict[Layer, list[Entry]] = field(default_factory=dict)
     extra: Callable[[], dict[str, list[Entry]]] = dict
     misfits: dict[Layer, Misfit] = field(default_factory=dict)
+    places: dict[Layer, str] = field(default_factory=dict)
 
 
 class WeightStore(Protocol):
@@ -74,7 +77,29 @@ def assign(
     skip_mismatch: so do the weights that do not fit, and a warning has the table.
     """
     found = store.find(model, declared)
-    misfits = list(found.misfits.values())
+    misfits = _misfits(found, declared, by_name)
+    unread = _unread(found, declared)
+    extra = found.extra() if misfits or strict else {}
+    if misfits or extra or unread:
+        table = f"\n{_table(misfits, extra)}" if misfits or extra else ""
+        lines = "".join(f"\n    {finding}" for finding in unread)
+        text = f"the weights do not fit the model's configuration:{table}{lines}"
+        if not skip_mismatch:
+            findings = [*_findings(misfits, extra), *unread]
+            raise LoadError(text, file=file, hint=STRICT if strict else None, findings=findings)
+        warnings.warn(f"{text}\n  these weights stay as they are; file: {file}", stacklevel=4)
+    for layer in declared:
+        entries = found.entries.get(layer, [])
+        parameters = stored(layer, declared, len(entries))
+        if len(entries) == len(parameters):
+            for parameter, entry in zip(parameters, entries):
+                if parameter.shape == entry.shape and not entry.fault:
+                    parameter.data = entry.read()
+
+
+def _misfits(found: Found, declared: Declared, by_name: bool = False) -> list[Misfit]:
+    """The layers for which a file has other arrays than they need."""
+    misfits = list({id(row): row for row in found.misfits.values()}.values())  # one for all that is inside of a layer
     for layer in declared:
         entries = found.entries.get(layer, [])
         parameters = stored(layer, declared, len(entries))
@@ -82,20 +107,19 @@ def assign(
         absent = not got and (by_name or layer in found.misfits or not any(map(needed, parameters)))
         if expected != got and not absent:  # a seed may be missing
             path = parameters[0].path if parameters else layer.name or ""
-            misfits.append(Misfit(path, layer.class_name, expected, got))
-    extra = found.extra() if misfits or strict else {}
-    if misfits or extra:
-        text = f"the weights do not fit the model's configuration:\n{_table(misfits, extra)}"
-        if not skip_mismatch:
-            raise LoadError(text, file=file, hint=STRICT if strict else None, findings=_findings(misfits, extra))
-        warnings.warn(f"{text}\n  these weights stay as they are; file: {file}", stacklevel=4)
-    for layer in declared:
-        entries = found.entries.get(layer, [])
-        parameters = stored(layer, declared, len(entries))
-        if len(entries) == len(parameters):
-            for parameter, entry in zip(parameters, entries):
-                if parameter.shape == entry.shape:
-                    parameter.data = entry.read()
+            misfits.append(Misfit(path, layer.class_name, expected, got, found.places.get(layer, "") if got else ""))
+    return misfits
+
+
+def _unread(found: Found, declared: Declared) -> list[Finding]:
+    """The arrays whose elements are no numbers."""
+    return [
+        Finding(f"{path}: {entry.fault}", path, "dtype", layer.class_name, location=found.places.get(layer, ""))
+        for layer in declared
+        for path in [next((p.path for p in declared[layer]), layer.name or "")]
+        for entry in found.entries.get(layer, [])
+        if entry.fault
+    ]
 
 
 def stored(layer: Layer, declared: Declared, count: int) -> Sequence[Parameter]:
@@ -128,7 +152,7 @@ def _findings(rows: Sequence[Misfit], extra: Mapping[str, list[Entry]]) -> list[
     for row in rows:
         nearest = _nearest(row, extra) or ""
         expected, there = _shapes(row.expected), _shapes(row.found)
-        parts = {"expected": expected, "found": there, "nearest": nearest}
+        parts = {"expected": expected, "found": there, "nearest": nearest, "location": row.place}
         text = f"{row.path} ({row.class_name}): expected {expected}, found {there}" + f"; nearest: {nearest}" * bool(
             nearest
         )
@@ -179,7 +203,7 @@ class TreeStore:
             used.add(group)
             if declared.get(layer) and self._is_there(group):
                 tops.add(group.partition("/")[0])
-                found.entries[layer] = self._entries(group)
+                found.entries[layer], found.places[layer] = self._entries(group), group
         found.extra = lambda: {g: self._entries(g) for g in self._groups(tops) if g not in used}
         return found
 
@@ -222,14 +246,20 @@ class TreeStore:
             with errors_as("the weights cannot be listed", H5_ERRORS, h5.file):
                 names = [] if group is None else list(group.keys())
             for name in names:
-                dataset = h5.dataset(name, group)
+                dataset = h5.dataset(name, group, numbers=False)
                 if dataset is not None:
-                    numbered[name] = Entry(h5.shape(dataset), lambda h5=h5, d=dataset: h5.array(d))  # type: ignore[misc]
+                    numbered[name] = _of_dataset(h5, dataset, f"{path}/{name}")
         for i in range(len(numbered)):
             if str(i) not in numbered:
                 message = f"the group {path!r} has {len(numbered)} members, but none called {i}"
                 raise LoadError(message, file=self.files[0].file)
         return [numbered[str(i)] for i in range(len(numbered))]
+
+
+def _of_dataset(h5: H5, dataset: Any, path: str) -> Entry:
+    unfit = h5.unfit(dataset)
+    fault = f"the HDF5 dataset {path!r} {unfit}" if unfit else ""
+    return Entry(h5.shape(dataset), lambda: h5.array(dataset), fault)
 
 
 # ---- .h5 --------------------------------------------------------------------------------------------------------
@@ -253,18 +283,30 @@ class LegacyStore:
         wanted = {layer: legacy_order(layer, declared) for layer in layers}  # type: ignore[union-attr]
         wanted = {layer: order for layer, order in wanted.items() if order}
         groups = self._groups()
-        names = {layer: layer.name for layer in wanted}
-        if not self.by_name and not all(n in groups for n in names.values()) and len(groups) == len(wanted):
-            names = dict(zip(wanted, groups))  # by position
+        named: dict[Layer, Any] = {layer: layer.name for layer in wanted}
+        if self.by_name or all(n in groups for n in named.values()) or len(groups) != len(wanted):
+            return self._shared_out(wanted, groups, named, declared)
+        by_position = self._shared_out(wanted, groups, dict(zip(wanted, groups)), declared)
+        if not (misfits := _misfits(by_position, declared)):
+            return by_position
+        by_name = self._shared_out(wanted, groups, named, declared)  # a layer is missing, another one was added
+        return by_name if len(_misfits(by_name, declared)) < len(misfits) else by_position
+
+    def _shared_out(
+        self, wanted: Mapping[Layer, list[Parameter]], groups: Mapping[Any, list[Entry]], names: Mapping[Layer, Any],
+        declared: Declared,
+    ) -> Found:  # fmt: skip
+        """What is found where each layer has the group of the name given to it."""
         found = Found()
         if not self.by_name:
             found.extra = lambda: {n: entries for n, entries in groups.items() if n not in names.values()}
         for layer, order in wanted.items():
-            self._share_out(layer, order, groups.get(names[layer], []), declared, found)
+            place = f"{self.group.name}/{names[layer]}".lstrip("/")
+            self._share_out(layer, order, groups.get(names[layer], []), declared, found, place)
         return found
 
     def _share_out(
-        self, layer: Layer, order: list[Parameter], entries: list[Entry], declared: Declared, found: Found
+        self, layer: Layer, order: list[Parameter], entries: list[Entry], declared: Declared, found: Found, place: str
     ) -> None:
         """Give the layers inside of one their parts of its list."""
         if not entries and self.by_name:
@@ -273,7 +315,8 @@ class LegacyStore:
         fitting = ([stored_count(p, v) for p in order] for v in versions)
         counts = next((each for each in fitting if sum(each) == len(entries)), None)
         if counts is None:
-            row = Misfit(layer.name or "", layer.class_name, [p.shape for p in order], [e.shape for e in entries])
+            shapes = [e.shape for e in entries]
+            row = Misfit(layer.name or "", layer.class_name, [p.shape for p in order], shapes, place if entries else "")
             found.misfits.update(dict.fromkeys({p.layer: None for p in order}, row))
             return
         rest = iter(entries)
@@ -282,6 +325,7 @@ class LegacyStore:
             own = [p for p in declared[owner] if p.name in parts]
             given = [e for p in own for e in parts[p.name]]
             found.entries[owner] = todays(owner, given, self.version, self.backend)
+            found.places[owner] = place
 
     def _groups(self) -> dict[Any, list[Entry]]:
         """The entries of each layer that has any, in the file's order."""
@@ -296,10 +340,10 @@ class LegacyStore:
         return found
 
     def _entry(self, group: Any, name: str) -> Entry:
-        dataset = self.h5.dataset(name, group)
+        dataset = self.h5.dataset(name, group, numbers=False)
         if dataset is None:
             raise LoadError(f"the file has no dataset {name!r}, which its list of weights names", file=self.h5.file)
-        return Entry(self.h5.shape(dataset), lambda: self.h5.array(dataset))
+        return _of_dataset(self.h5, dataset, name)
 
 
 def legacy_order(layer: Layer, declared: Declared) -> list[Parameter]:

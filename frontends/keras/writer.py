@@ -26,6 +26,7 @@ from ...ir import Tensor
 from ...layers import LAYERS, Layer, Lowering
 from ...layers.activation import ELEMENTWISE, FUNCTIONS, ReLU, ThresholdedReLU
 from ...layers.base import config_fields, dtype_name, flatten, map_structure, snake_case
+from ...layers.graph import GraphModel
 from ...layers.input import InputLayer
 from ...layers.model import Call, Functional, Ref, Sequential
 from ...layers.operations import FAMILIES, Operation, TensorFlowOperation
@@ -271,6 +272,8 @@ def legacy_weights_file(model: Layer, values: Values) -> bytes:
 
     lowering = Lowering()
     lower_model(model.expanded, lowering)
+    if lowering.parameters.get(model):
+        raise model.invalid("weights of no layer have no place in such a file: use the suffix .weights.h5")
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs["keras_version"], file.attrs["backend"] = KERAS_VERSION, "tensorflow"
@@ -357,6 +360,8 @@ class Writer:
         where = f"{path}/{layer.name}".lstrip("/")
         if "/" in (layer.name or ""):
             self.problems.append(f"{where}: a layer's name must not contain a slash in Keras 3")
+        if isinstance(layer, GraphModel):
+            raise layer.invalid("a graph has no form in Keras' files: use the suffix .onnx or .tenun")
         if isinstance(layer, Functional):
             return _object("keras.src.models.functional", "Functional", self._functional(layer, path), "Functional")
         if isinstance(layer, Sequential):

@@ -15,7 +15,7 @@ import numpy as np
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
 
 from ...errors import GraphError, LoadError, TenunError, UnsupportedError
-from ...ir import dims
+from ...ir import dims, shapes
 from ...ir.builder import Builder
 from ...ir.dims import Dim
 from ...ir.graph import Graph, Var
@@ -167,10 +167,17 @@ class Lowering(Builder):
         schema = schema_with_function(domain, node.op_type, version)
         if schema is None:
             raise UnsupportedError(f"operator {node.op_type} of opset {version} is not known", op=node.op_type)
+        return self.by_definition(schema, version, operands, given)
+
+    def by_definition(
+        self, schema: Any, version: int, operands: Sequence[Var | None], given: Mapping[str, AttributeProto]
+    ) -> Any:
+        """The node being lowered as the body that a schema has for it; returns its outputs."""
         resolved = NodeProto()
-        resolved.CopyFrom(node)
+        resolved.CopyFrom(self.current)
         del resolved.attribute[:]
         resolved.attribute.extend(given.values())
+        resolved.domain = schema.domain
         types = [None if v is None else proto_of_type(v.type) for v in operands]
         defaults = {k: a.default_value for k, a in schema.attributes.items() if a.default_value.name}
         return self.inline(expanded(schema, version, resolved, types), operands, {**defaults, **given})
@@ -275,15 +282,13 @@ class Lowering(Builder):
 
     def vector(self, entries: Iterable[Dim | Var]) -> tuple[Dim, ...] | Var:
         """A list of dimensions, given by numbers, symbols or scalar vars, for an attribute."""
-        entries = list(entries)
-        if all(not isinstance(e, Var) for e in entries):
-            return tuple(entries)  # type: ignore[arg-type]
-        parts = [self.reshape(e, shape=(1,)) if isinstance(e, Var) else self.as_vector((e,)) for e in entries]
-        return self.concat(*parts, axis=0)  # type: ignore[no-any-return]
+        return shapes.vector(self, [self.reshape(e, shape=(1,)) if isinstance(e, Var) else e for e in entries])  # type: ignore[no-any-return]
 
-    def as_vector(self, entries: Sequence[Dim]) -> Var:
-        """Numbers as an i64 vector; symbols are refused (they come from `shape`)."""
-        return self.constant(np.array([int(e) for e in entries], np.int64))  # type: ignore[call-overload]
+    def count(self, entry: Dim | Var) -> Var:
+        """A dimension as an i64 scalar."""
+        if isinstance(entry, int):
+            return self.constant(np.int64(entry))
+        return entry if isinstance(entry, Var) else self.reshape(shapes.as_value(self, entry), shape=())  # type: ignore[no-any-return]
 
     def dim(self, x: Var, axis: int) -> Dim | Var:
         """A dimension of x: as a number or symbol if it is known, else as the value that it has at run time."""
@@ -294,14 +299,20 @@ class Lowering(Builder):
         """All dimensions of x, see `dim`."""
         return [self.dim(x, i) for i in range(len(x.shape))]
 
+    def times(self, d: Dim | Var, by: int) -> Dim | Var:
+        """A dimension times a number."""
+        return self.mul(d, np.int64(by)) if isinstance(d, Var) else d * by  # type: ignore[no-any-return]
+
+    def over(self, d: Dim | Var, by: int) -> Dim | Var:
+        """A dimension divided by a number, rounded down."""
+        return self.floor_div(d, np.int64(by)) if isinstance(d, Var) else d // by  # type: ignore[no-any-return]
+
     def mixed(self, entries: Iterable[Dim | Var]) -> tuple[Dim, ...] | Var:
-        """Like `vector`, but at most one entry that is only known at run time becomes -1 (for `reshape`)."""
+        """Like `vector`, but a single entry that is only known at run time becomes -1 (for `reshape`)."""
         entries = list(entries)
         unknown = [i for i, e in enumerate(entries) if isinstance(e, Var)]
         if len(unknown) == 1 and not any(isinstance(e, int) and e == -1 for e in entries):
             entries[unknown[0]] = -1
-        elif unknown and any(not isinstance(e, (int, Var)) for e in entries):
-            raise self.refuse("a shape with several unknown dimensions beside symbols")
         return self.vector(entries)
 
     def ranked(self, x: Var, rank: int) -> Var:

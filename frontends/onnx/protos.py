@@ -148,7 +148,7 @@ def dense_of(proto: SparseTensorProto, folder: Path | None) -> np.ndarray[Any, A
     try:
         if indices.ndim == 2:
             indices = np.ravel_multi_index(tuple(indices.T), shape)
-        dense = np.zeros(math.prod(shape), values.dtype)
+        dense = np.full(math.prod(shape), "" if values.dtype == object else 0, values.dtype)
         if indices.shape != values.shape or (indices.size and indices.min() < 0):
             raise ValueError("indices do not fit the values")
         dense[indices] = values

@@ -45,7 +45,9 @@ def gather_elements(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
 def gather_nd(x: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
     """Slices of x; the last axis of indices holds their places in the axes after the first batch_dims."""
     depth = indices.dims[-1]
-    if not isinstance(depth, int) or depth + batch_dims > x.rank:
+    if not isinstance(depth, int):
+        return Tensor(x.dtype, None)
+    if depth + batch_dims > x.rank:
         raise ShapeError(f"indices {indices} do not fit {x}")
     return Tensor(x.dtype, (*indices.dims[:-1], *x.dims[batch_dims + depth :]))
 

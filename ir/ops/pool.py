@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
+from ...errors import UnsupportedError
 from ..attributes import Dims, Floats, Ints, Padding
 from ..op import op, require, require_dim, require_rank, same_dtype, shape_text
-from ..types import Tensor, i64
+from ..types import Tensor, i64, u8
 from .conv import check_windows, concrete_padding, explicit_padding, not_batch, window_places
+
+MOST_TAPS = 255  # that the numbers of a record tell apart
 
 
 def _pooled(x: Tensor, window: Ints, strides: Ints, dilations: Ints, padding: Padding, ceil_mode: bool) -> Tensor:
@@ -56,17 +60,36 @@ def _require_pooled(given: Tensor, pooled: Tensor, what: str) -> None:
 
 
 @op(mixes=not_batch, concrete=concrete_padding)
+def max_pool_record(
+    x: Tensor, *, window: Ints, strides: Ints, dilations: Ints, padding: Padding = "valid", ceil_mode: bool = False
+) -> tuple[Tensor, Tensor]:
+    """`max_pool`, and of each window the number of its first largest element: its place in the window in row-major
+    order, counted from 1; 0 where NaN is the largest.  For `max_pool_grad`, which then need not look for it.
+
+    UnsupportedError for windows of more than 255 elements.
+    """
+    if math.prod(window) > MOST_TAPS:
+        raise UnsupportedError(
+            f"max_pool_record numbers {MOST_TAPS} elements of a window, not {math.prod(window)}", hint="use op max_pool"
+        )
+    y = _pooled(x, window, strides, dilations, padding, ceil_mode)
+    return y, Tensor(u8, y.shape)
+
+
+@op(mixes=not_batch, concrete=concrete_padding)
 def max_pool_grad(
-    x: Tensor, y: Tensor, g: Tensor, *,
+    x: Tensor, y: Tensor, g: Tensor, record: Tensor | None = None, *,
     window: Ints, strides: Ints, dilations: Ints, padding: Padding = "valid", ceil_mode: bool = False,
     all_ties: bool = False,
 ) -> Tensor:  # fmt: skip
     """The adjoint of `max_pool`, y = max_pool(x): each element of g goes to the first largest element of its window.
 
     x: (N, *S, C), y and g: (N, *S', C) -> (N, *S, C).  The first in row-major order; with all_ties, each of them.
+    Which that are is looked for in x, unless the `record` (see max_pool_record) tells; it knows of no ties.
     """
-    for given, what in ((y, "y"), (g, "g")):
+    for given, what in ((y, "y"), (g, "g"), *([] if record is None else [(record, "the record")])):
         _require_pooled(given, _pooled(x, window, strides, dilations, padding, ceil_mode), what)
+    require(record is None or (record.dtype == u8 and not all_ties), "a record is u8, and without all_ties")
     return Tensor(same_dtype(x, y, g), x.dims)
 
 

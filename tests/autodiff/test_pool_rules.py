@@ -30,6 +30,7 @@ def test_pooling(padding: Any, strides: Any, dilations: Any) -> None:
     for window, ceil_mode in product([(2, 2), (3, 1)], [False, True]):
         how = {"window": window, "strides": strides, "dilations": dilations, "padding": padding, "ceil_mode": ceil_mode}
         check(lambda b, x, how=how: b.max_pool(x, **how), (2, 7, 9, 3), order=2)
+        check(lambda b, x, how=how: b.max_pool_record(x, **how)[0], (2, 7, 9, 3), order=2)
         for count in (False, True):
             check(
                 lambda b, x, how=how, count=count: b.avg_pool(x, count_include_pad=count, **how), (2, 7, 9, 3), order=2

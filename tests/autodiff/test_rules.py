@@ -26,7 +26,8 @@ lookup("add")
 F64 = dtype("f64")
 # ops whose rules stand in the tests beside this one
 ELSEWHERE = {
-    "conv", "conv_transpose", "conv_weight_grad", "max_pool", "max_pool_indices", "max_pool_grad", "max_pool_pick",
+    "conv", "conv_transpose", "conv_weight_grad", "max_pool", "max_pool_indices", "max_pool_record", "max_pool_grad",
+    "max_pool_pick",
     "avg_pool", "avg_pool_grad", "resize", "resize_grad", "lstm", "gru", "rnn", "lstm_grad", "gru_grad", "rnn_grad",
     "lstm_record", "gru_record", "rnn_record",
     "cholesky", "eigh", "svd", "qr", "solve", "triangular_solve",

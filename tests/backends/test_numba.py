@@ -198,7 +198,14 @@ def test_gradients_of_windows_side_by_side(all_ties: bool) -> None:
         x = np.round(2 * random(3, height, 9, 21))
         x[0, 0, 0, 0] = np.nan
         y = x[:, :6].reshape(3, 3, 2, 3, 3, 21).max((2, 4))
-        agree("max_pool_grad", [x, y, random(*y.shape, seed=4)], covered, **how)
+        g = random(*y.shape, seed=4)
+        agree("max_pool_grad", [x, y, g, None], covered, **how)
+        if not all_ties:
+            del how["all_ties"]
+            (_, record), _ = results(KERNELS["max_pool_record"], "max_pool_record", [x], how)
+            agree("max_pool_record", [x], covered, **how)
+            how["all_ties"] = False
+            agree("max_pool_grad", [x, y, g, record], covered, **how)
 
 
 @pytest.mark.parametrize("shape, order", [

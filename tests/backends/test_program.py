@@ -14,6 +14,7 @@ from tenun.backends.numpy.shards import ShardedProgram
 from tenun.ir import Builder, Graph, State, Tensor, symbol
 from tenun.ir.types import boolean, f32, i64
 from tenun.passes.batch import batch_symbol
+from tenun.passes.manager import PIPELINES
 
 N = symbol("N")
 
@@ -65,6 +66,17 @@ def test_the_number_of_threads_does_not_change_a_bit() -> None:
     assert batch_symbol(network()) == "N" and sharded._cut([x]) > 0
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_what_shapes_make_superfluous_is_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes that are known with the shapes are an attribute then; nobody reads the node that gave them."""
+    monkeypatch.setitem(PIPELINES, "specialize", ())
+    b = Builder(Graph("parts"))
+    x = b.input("x", Tensor(f32, (N, 3)))
+    sizes = b.fill(np.int64(1), shape=b.slice(b.shape(x), starts=(0,), ends=(1,)))
+    exe = tenun.compile(b.outputs(b.split_to_sequence(x, axis=0, sizes=sizes), names=["parts"]), pipeline="none")
+    for _ in range(2):
+        assert [part.tolist() for part in exe(np.eye(3, dtype="f"))] == [[row] for row in np.eye(3).tolist()]
 
 
 def test_pickled_executables_run() -> None:

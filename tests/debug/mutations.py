@@ -236,7 +236,7 @@ def rewired(model: str, layer: str, *reads: str) -> Fault:
 def weights(model: str, layer: str, weight: str, what: str, change: Change, named: str = "") -> Fault:
     def apply(found: Weights) -> None:
         name = f"{layer}.{weight}"
-        found[name] = np.ascontiguousarray(change(found[name]))
+        found[name] = np.asarray(change(found[name]), order="C")
 
     return Fault(model, (named or layer,), ("weights",), f"{weight} {what}", None, apply)
 

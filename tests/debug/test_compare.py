@@ -16,12 +16,13 @@ from tenun.debug.diff import Change
 from tenun.debug.measure import measure
 from tenun.ir.samples import random_inputs
 
-from . import faults, held_out, mutations
+from . import faults, held_out, mutations, third_set
 from .mutations import Fault
 
 FORMATS = ("keras", "onnx")
-MODELS = {**faults.MODELS, **held_out.MODELS, **held_out.ONNX}
-QUICK = 6  # of so many faults of the second set, one is looked for in the quick tests
+ONNX = {**held_out.ONNX, **third_set.ONNX}
+MODELS = {**faults.MODELS, **held_out.MODELS, **third_set.MODELS, **ONNX}
+QUICK = 6  # of so many faults of the later sets, one is looked for in the quick tests
 
 
 def saved(model: Any, file: Path) -> Subject:
@@ -36,7 +37,7 @@ def saved(model: Any, file: Path) -> Subject:
 
 def formats(model: str) -> tuple[str, ...]:
     """What a model is written as: one that is made of ONNX nodes has no other form."""
-    return ("onnx",) if model in held_out.ONNX else FORMATS
+    return ("onnx",) if model in ONNX else FORMATS
 
 
 class Good(dict[str, Subject]):
@@ -68,22 +69,23 @@ def is_right(fault: Fault, layers: tuple[str, ...], changes: list[Change]) -> bo
 
 
 def cases() -> Iterator[Any]:
-    """Every fault in every format; of the second set most are slow."""
+    """Every fault in every format; of the later sets most are slow."""
     for fault in faults.FAULTS:
         yield from (pytest.param(fault, suffix, id=f"{fault}-{suffix}") for suffix in FORMATS)
-    for i, fault in enumerate(held_out.FAULTS):
+    for i, fault in enumerate([*held_out.FAULTS, *third_set.FAULTS]):
         for suffix in formats(fault.model):
             quick = i % QUICK == 0 and suffix == "onnx"
             yield pytest.param(fault, suffix, id=f"{fault}-{suffix}", marks=[] if quick else pytest.mark.slow)
 
 
 def test_there_are_many_faults_of_all_kinds() -> None:
-    for sets, models, count in (
-        (faults.FAULTS, faults.MODELS, 40),
-        (held_out.FAULTS, {**held_out.MODELS, **held_out.ONNX}, 77),
+    for sets, models, count, number in (
+        (faults.FAULTS, faults.MODELS, 40, 8),
+        (held_out.FAULTS, {**held_out.MODELS, **held_out.ONNX}, 77, 8),
+        (third_set.FAULTS, {**third_set.MODELS, **third_set.ONNX}, 39, 3),
     ):
         assert len(sets) == count == len({str(f) for f in sets})
-        assert {f.model for f in sets} == set(models) and len(models) == 8
+        assert {f.model for f in sets} == set(models) and len(models) == number
         assert {kind for f in sets for kind in f.kinds} >= {"weights", "option", "removed", "added", "moved"}
 
 

@@ -80,3 +80,16 @@ def test_explain(executable: tenun.Executable) -> None:
     assert "batch_norm(" in text and "after batchnorm: Fold normalisations" in text and " ms" in text
     with pytest.raises(tenun.RunError, match="no value or layer"):
         executable.explain("nobody")
+
+
+def test_values_are_called_as_the_dump_calls_them(executable: tenun.Executable) -> None:
+    """`%name` is the value of that line of the dump, whatever the builder called it; without `%` layers come first."""
+    graph = executable.graph
+    lines = {line.split(":")[0].strip(): line for line in str(graph).splitlines() if line.lstrip().startswith("%")}
+    assert {"%conv", "%conv_1"} <= set(lines) and lines["%conv_1"].endswith("// conv_2")
+    found = executable.run(X, fetch=["%conv_1", "conv_1", "conv_2", "%conv*"])
+    np.testing.assert_array_equal(found["%conv_1"], found["conv_2"])
+    np.testing.assert_array_equal(found["%conv"], found["conv_1"])
+    with pytest.raises(tenun.RunError) as e:
+        executable.run(X, fetch=["conv_1.kernel"])
+    assert e.value.hint == "it is a weight: graph.weights['conv_1.kernel'] has it"

@@ -240,7 +240,8 @@ def test_text(by: str) -> None:
     found = profiled()
     text = found.text(by, top=2)
     heading, *lines = text.splitlines()
-    assert heading.split()[-8:] == ["time", "share", "FLOP", "FLOP/s", "bytes", "bytes/s", "FLOP/B", "roofline"]
+    figures = ["time", "share", "FLOP", "FLOP/s", "bytes", "bytes/s", "FLOP/B", "roofline", "allocates"]
+    assert heading.split()[-9:] == figures
     assert lines[2].startswith("total") and "100.0%" in lines[2]
     assert f"{len(found.rows(by)) - 2} more rows" in lines[3]
     assert "net: 5 nodes" in text and "machine: test" in text and "allocations: " in text
@@ -251,12 +252,12 @@ def test_tables_of_rich_fit_the_screen(capsys: pytest.CaptureFixture[str]) -> No
     from rich.console import Console
 
     found = profiled()
-    for width, has_all in ((200, True), (80, False)):
+    for width, has_all in ((200, True), (140, True), (80, False)):
         Console(width=width).print(found)
         found.show("layer", console=Console(width=width))
         shown = capsys.readouterr().out
         assert max(map(len, shown.splitlines())) <= width
-        assert ("FLOP/B" in shown) is has_all and "roofline" in shown and "100.0%" in shown
+        assert ("FLOP/B" in shown) is has_all and "roofline  allocates" in shown and "100.0%" in shown
 
 
 def test_json() -> None:

@@ -97,11 +97,12 @@ def test_the_sample_may_be_given(graph: Graph) -> None:
 
 
 def test_bisect_names_the_pass(tmp_path: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tenun import cli_compare
+    from tenun.cli import sides
 
-    assert cli_compare.bisect(graph, {"image": np.ones((1, 10, 12, 3), np.float32)}) == ""
-    monkeypatch.setattr(cli_compare, "pipeline", lambda name: ("fold", "wrong-weights"))
-    assert "wrong-weights" in cli_compare.bisect(graph, {"image": np.ones((1, 10, 12, 3), np.float32)})
+    image = {"image": np.ones((1, 10, 12, 3), np.float32)}
+    assert sides.bisect(graph, [image]) == ""
+    monkeypatch.setattr(sides, "pipeline", lambda name: ("fold", "wrong-weights"))
+    assert "wrong-weights" in sides.bisect(graph, [image])
 
 
 def test_the_environment_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

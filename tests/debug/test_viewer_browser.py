@@ -170,7 +170,7 @@ def test_keys_walk_along_edges_zoom_and_choose_nothing(opened: Open) -> None:
     page.keyboard.press("+")
     assert page.evaluate("tenun.state.zoom") > before
     page.keyboard.press("Escape")
-    assert page.evaluate("tenun.state.selected") is None and details(page).startswith("after planned")
+    assert page.evaluate("tenun.state.selected") is None and details(page).startswith("planned")
     page.keyboard.press("?")
     assert page.locator("#keys").is_visible()
 
@@ -207,9 +207,26 @@ def test_light_and_dark(opened: Open) -> None:
     assert page.locator("#view-profile").is_visible()
     shade = "getComputedStyle(document.body).backgroundColor"
     page.emulate_media(color_scheme="dark")
+    page.wait_for_selector("html[data-theme=dark]", timeout=5000)
     assert page.evaluate(shade) == "rgb(18, 22, 28)"
     page.keyboard.press("t")
     assert page.evaluate(shade) == "rgb(255, 255, 255)"
+    page.emulate_media(color_scheme="light")
+    page.emulate_media(color_scheme="dark")  # what was chosen by hand stays
+    assert page.evaluate(shade) == "rgb(255, 255, 255)"
+
+
+def test_the_map_shows_where_one_is_and_leads_elsewhere(opened: Open) -> None:
+    page = opened(DEMO / "digits_cnn.keras")
+    place = page.locator("#map").bounding_box()
+    assert place["width"] >= 40 and place["height"] >= 40  # a long chain, too, can be hit with a pointer
+    page.keyboard.press("+")
+    page.mouse.move(place["x"] + place["width"] / 2, place["y"] + 2)
+    page.mouse.down()
+    above = page.evaluate("tenun.state.y")
+    page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] - 2)
+    page.mouse.up()
+    assert page.evaluate("tenun.state.y") < above
 
 
 def test_hostile_names_are_only_shown(opened: Open) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from tenun.api import load
 from tenun.errors import LoadError, TenunError, UnsupportedError
+from tenun.frontends.facts import findings
 from tenun.frontends.keras.archive import MAX_MEMBERS
 
 from .oracle import saved
@@ -362,3 +363,17 @@ def test_legacy_file_with_missing_and_misshapen_weights(files: dict[str, Path], 
     with h5py.File(path, "r+") as file:
         file.attrs["model_config"] = "{"
     fails(path, "JSON")
+
+
+def test_all_that_is_wrong_with_a_legacy_file_is_found_at_once(files: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "several.h5"
+    shutil.copy(files[".h5"], path)
+    with h5py.File(path, "r+") as file:
+        group = file["model_weights/d"]
+        name = group.attrs["weight_names"][0]
+        del group[name]
+        group[name] = np.full((5, 4), b"abc")
+        file["model_weights/bn"].attrs["weight_names"] = file["model_weights/bn"].attrs["weight_names"][:2]
+    graph, found = findings(str(path))
+    assert graph is None and {(f.kind, f.where) for f in found} == {("dtype", "d"), ("weights", "bn")}
+    assert {f.detail["location"].partition("; ")[2] for f in found} == {"model_weights/d", "model_weights/bn"}

@@ -303,6 +303,16 @@ def test_where(dtype, shapes):
             np.testing.assert_array_equal(run_in_place("where", place, condition, x, y), want)
 
 
+@pytest.mark.parametrize("shapes", [((), (), ()), ((7, 40), (7, 40), ()), ((40,), (7, 40), (1,)), ((64,), (64,), ())])
+def test_where_or_nothing(shapes):
+    """With a constant 0 or -0."""
+    condition, x = random(*shapes[0]) > 0, random(*shapes[1], seed=1)
+    for zero in (0.0, -0.0):
+        y = constant(np.full(shapes[2], zero, np.float32))
+        got, want = run("where", condition, x, y), np.where(condition, x, y)
+        np.testing.assert_array_equal(got.view(np.int32), want.view(np.int32))
+
+
 def test_where_and_equal_on_strings():
     x, y = np.array(["a", "b"], object), np.array(["c", "b"], object)
     assert run("where", np.array([True, False]), x, y).tolist() == ["a", "b"]

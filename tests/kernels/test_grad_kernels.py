@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tenun.tests.kernels.harness import layouts, random, run
+from tenun.tests.kernels.harness import layouts, random, run, run_all
 
 CONVS = list(product([(1, 1), (3, 2)], [(1, 1), (2, 3)], [(1, 1), (2, 1)], ["valid", "same", ((1, 2), (0, 3))]))
 GROUPS = [(1, 5, 7), (2, 6, 4), (5, 5, 5), (3, 3, 6), (2, 66, 4), (2, 2, 12)]
@@ -108,6 +108,9 @@ def test_max_pool_grad(window: Any, strides: Any, dilations: Any, padding: Any, 
     np.add.at(wanted, places[met], g[met])
     np.testing.assert_array_equal(run("max_pool_grad", x, y, g, **how), wanted.reshape(x.shape))
     np.testing.assert_array_equal(run("max_pool_pick", x, y, h, **how), np.where(met, h.flat[places], 0))
+    again, record = run_all("max_pool_record", x, **how)
+    np.testing.assert_array_equal(again, y)
+    np.testing.assert_array_equal(run("max_pool_grad", x, y, g, record, **how), wanted.reshape(x.shape))
 
 
 def test_all_ties() -> None:
@@ -118,12 +121,28 @@ def test_all_ties() -> None:
     assert run("max_pool_pick", x, y, x + 1, **how).ravel().tolist() == [4, 8]
 
 
+def test_a_record_of_special_numbers() -> None:
+    """The first of equal ones, -inf included; none for NaN."""
+    inf, nan = np.inf, np.nan
+    x = np.array([[-inf, -inf], [nan, 1], [1, nan], [inf, inf], [-0.0, 0.0], [0.0, 1.0]], np.float32).reshape(1, 12, 1)
+    how = {"window": (2,), "strides": (2,), "dilations": (1,)}
+    y, record = run_all("max_pool_record", x, **how)
+    assert record.ravel().tolist() == [1, 0, 0, 1, 1, 2]
+    g = np.arange(1, 7, dtype=np.float32).reshape(1, 6, 1)
+    np.testing.assert_array_equal(run("max_pool_grad", x, y, g, record, **how), run("max_pool_grad", x, y, g, **how))
+    lowest = np.full((1, 3, 1), -inf, np.float32)
+    y, record = run_all("max_pool_record", lowest, **how, padding=((1, 0),))
+    assert record.ravel().tolist() == [2, 1]
+
+
 def test_max_pool_grad_is_exact_for_infinities_and_many_blocks() -> None:
     x, g = random(3, 64, 64, 33), random(3, 32, 32, 33, seed=1)
     g[0, 0, 0, 0], g[1, 3, 4, 5] = np.inf, np.nan
     how = {"window": (2, 2), "strides": (2, 2), "dilations": (1, 1)}
     got = run("max_pool_grad", x, run("max_pool", x, **how), g, **how)
     assert np.isinf(got).sum() == 1 and np.isnan(got).sum() == 1
+    y, record = run_all("max_pool_record", x, **how)
+    np.testing.assert_array_equal(run("max_pool_grad", x, y, g, record, **how), got)
     tiles = got.reshape(3, 32, 2, 32, 2, 33)
     np.testing.assert_array_equal(np.nan_to_num(tiles).sum((2, 4)), np.nan_to_num(g))
     assert ((tiles != 0).sum((2, 4)) <= 1).all()

@@ -74,6 +74,7 @@ CASES: list[tuple] = [
     ("winograd_weights", [random(3, 4, 6)], {"tile": (4,)}),
     ("winograd_conv", [X, random(4, 4, 6)], {"kernel": (3,), "tile": (2,), "padding": "same"}),
     ("winograd_weight_grad", [X, random(2, 3, 6)], {"kernel": (3,), "tile": (2,), "padding": "same"}),
+    ("max_pool_record", [X], POOL), ("max_pool_record", [X], {**POOL, "padding": "same"}),
     ("max_pool_grad", [X, X[:, :1], X[:, 1:2]], POOL), ("max_pool_pick", [X, X[:, :1], X], POOL),
     ("avg_pool_grad", [X], {**POOL, "sizes": (5,), "padding": "same"}),
     ("max_pool_indices", [X], POOL), ("max_pool_indices", [X], {**POOL, "padding": "same_lower"}),

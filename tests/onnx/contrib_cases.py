@@ -179,6 +179,28 @@ def grouped() -> Iterator[Case]:
             attrs = {**heads, "k_quant_type": kind, "v_quant_type": kind, "kv_cache_bit_width": bits}
             given = (*step, codes, codes[::-1].copy(), *later, *(None,) * 5, scale, scale / 2)
             yield Case("GroupQueryAttention", given, attrs, outputs=3, tolerance=1e-4)
+    own = np.random.default_rng(3)
+    new, room = (own.standard_normal(s).astype(np.float32) for s in ((2, 3, 128), (2, 2, 8, 16)))
+    q, k, v = np.split(new, (64, 96), axis=2)
+    for which, attrs in ((1, {}), (2, {}), (1, {"softcap": 0.7}), (2, {"local_window_size": 2})):
+        given = (*(x[:, :1] for x in (q, k, v)), room.copy(), room[::-1].copy(), i32(7, 7), scalar(8, np.int32))
+        yield Case("GroupQueryAttention", given, {**heads, "qk_output": which, **attrs}, outputs=4)
+    room[0, :, 6:] = 0  # behind what a sample has, anything may be in the result
+    given = (q, k, v, room, room / 2, i32(5, 7), scalar(8, np.int32), *(None,) * 9, i32(3, 3))
+    yield Case("GroupQueryAttention", given, heads, outputs=3)
+    yield from linear()
+
+
+def linear() -> Iterator[Case]:
+    own = np.random.default_rng(4)
+    draw = lambda *shape: (own.standard_normal(shape) / 2).astype(np.float32)  # noqa: E731
+    heads = {"q_num_heads": 2, "kv_num_heads": 2}
+    q, k, v, state = draw(2, 5, 8), draw(2, 5, 8), draw(2, 5, 12), draw(2, 2, 4, 6)
+    decay, beta = -np.abs(draw(2, 5, 2)), np.abs(draw(2, 5, 2))
+    for rule in ("linear", "gated", "delta", "gated_delta"):
+        given = (q, k, v, state, decay if "gated" in rule else None, beta if "delta" in rule else None)
+        yield Case("LinearAttention", given, {**heads, "update_rule": rule}, outputs=2)
+    yield Case("LinearAttention", (q, k, v, None, decay, beta), {**heads, "scale": 0.3}, outputs=2)
 
 
 def quantised() -> Iterator[Case]:

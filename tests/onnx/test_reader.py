@@ -85,6 +85,14 @@ def test_typed_fields() -> None:
         np.testing.assert_array_equal(y, np.array(data, y.dtype))
 
 
+def test_a_sparse_initializer_of_texts() -> None:
+    """What is not told is the empty text."""
+    proto = model([node("Identity", "w", "y")], [], ["y"])
+    values, places = tensor("w", np.array(["a"], object), object), tensor("w_i", [1], np.int64)
+    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [3]))
+    assert run(proto)[0].tolist() == ["", "a", ""]
+
+
 @pytest.mark.parametrize("indices", [[1, 5], [[0, 1], [1, 2]]], ids=["flat", "coordinates"])
 def test_sparse_initializer(indices: list[Any]) -> None:
     proto = model([node("Add", "x w", "y")], [value("x", [2, 3])], ["y"])

@@ -25,6 +25,7 @@ from tenun.ir.dims import symbol
 from tenun.ir.op import OPS, lookup
 from tenun.ir.ops.control import control_node, trace
 
+from . import models
 from .sweep import replay
 
 onnxruntime.set_default_logger_severity(4)
@@ -385,3 +386,16 @@ def test_export_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert onnx.load(simple).opset_import[0].version == 18
     x = rand(2, 8, 8, 3)
     np.testing.assert_allclose(tenun.compile(simple)(x), tenun.compile(plain)(x), 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize(("policy", "sizes", "size"), [("not_smaller", (5, 3), (5, 8)), ("not_larger", (1, 3), (1, 2))])
+def test_sizes_of_a_kept_ratio_are_rounded(policy: str, sizes: tuple[int, ...], size: tuple[int, ...]) -> None:
+    """Where scales, whose sizes ONNX cuts, would give others."""
+    resized = models.node("Resize", "x r s n", "y", mode="nearest", axes=[2, 3], keep_aspect_ratio_policy=policy)
+    resized.input[1] = resized.input[2] = ""
+    fixed = [models.tensor("n", np.array(sizes), np.int64)]
+    x = np.arange(24, dtype=np.float32).reshape(1, 1, 4, 6)
+    proto = models.model([resized], [models.value("x", [1, 1, 4, 6])], ["y"], fixed, opset=19)
+    (want,), (got,) = runtime(proto, {"x": x}), runtime(written(load(proto), 19), {"x": x})
+    assert got.shape == (1, 1, *size)
+    np.testing.assert_array_equal(got, want)

@@ -28,14 +28,12 @@ from .sweep import FILE, replay
 ROOT = Path(tenun.__file__).parent
 SLICES = 8
 
-# models that do not come back the same, and why
+# models that do not come back the same, nor in ONNX Runtime, and why
 LOSSES = {
     "test_basic_deform_conv_with_padding_cpu": "2e-7 where exactly 0 is expected: another order of the sum",
-    "test_dft_irfft_cpu": "a half spectrum along an axis that is only known at run time has no form in ONNX",
-    "test_resize_downsample_sizes_nearest_not_smaller_cpu": "sizes of a kept ratio are rounded, those of scales cut",
+    "test_resize_downsample_sizes_nearest_not_smaller_cpu": "sizes of a kept ratio, known at run time only: rounded, "
+    "where those of scales are cut",
 }
-# models that ONNX Runtime runs, and does not run as they are written, and why
-RUNTIME_LOSSES = {name: why for name, why in LOSSES.items() if name != "test_dft_irfft_cpu"}  # which it cannot run
 
 
 @pytest.mark.slow
@@ -143,6 +141,6 @@ def test_onnx_runtime_runs_the_node_suite_as_written(part: int) -> None:
     cases = _part(Runtime, part)
     own = failures(cases)
     chosen = {name: item for name, item in _part(RewrittenInRuntime, part).items() if name not in own}
-    failed, known = failures(chosen), {n: why for n, why in RUNTIME_LOSSES.items() if n in chosen}
+    failed, known = failures(chosen), {n: why for n, why in LOSSES.items() if n in chosen}
     print(f"{len(chosen) - len(failed)} of the {len(chosen)} cases that ONNX Runtime passes")
     assert set(failed) == set(known), _told(failed, known)

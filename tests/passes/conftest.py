@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-CHEAP = ("test_affine", "test_movements")  # graphs of few nodes
+CHEAP = ("test_affine", "test_directions", "test_movements", "test_recognize")  # graphs of few nodes
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from tenun.passes import reassociate, simplify, strength
 from tenun.tests.passes.rewriting import close, graph_of, lines, optimized, rules_applied, same_bits
 
 S, I, P = "f32[N, 6]", "i32[N, 6]", "bool[N, 6]"
+HALVES = "{window = (2, 2), strides = (2, 2), dilations = (1, 1)}"
 
 
 def unary(*ops: str, start: str = "%s", t: str = S) -> str:
@@ -75,6 +76,11 @@ EXACT: dict[str, tuple[str, list[str]]] = {
     "where of one": (f"%y: {S} = where(%p, %s, %s)", []),
     "where of one, wider condition": ("%o: bool[2, 4, 6, 3] = greater(%z, @b3)\n%y: f32[2, 4, 6, 3] = where(%o, @b3, @b3)",
                                       ["greater", "where"]),
+    **{f"max_pool_grad where {op}": (
+        f"@c: f32[] = 0.5\n@zero: f32[] = 0.0\n%a: f32[2, 2, 3, 3] = max_pool(%z) {HALVES}\n%g: f32[2, 2, 3, 3] = neg(%a)\n"
+        f"%m: f32[2, 4, 6, 3] = max_pool_grad(%z, %a, %g) {HALVES}\n%o: bool[2, 4, 6, 3] = {op}(%z, @c)\n%y: f32[2, 4, 6, 3] = where(%o, %m, @zero)",
+        [f"max_pool {HALVES}", "neg", op, "where", f"max_pool_grad {HALVES}"])
+       for op in ("greater", "greater_equal", "less", "less_equal")},
     "where not": (f"%n: {P} = logical_not(%p)\n%y: {S} = where(%n, %s, %r)", ["where"]),
     "where true": (f"@c: bool[] = true\n%y: {S} = where(@c, %s, %r)", []),
     "where false": (f"@c: bool[] = false\n%y: {S} = where(@c, %s, %r)", []),

@@ -391,6 +391,29 @@ def test_names_shapes_and_summary_are_those_of_keras(keras: Any) -> None:
         assert line in out.getvalue()
 
 
+def test_a_summary_opens_nested_models_and_tells_what_is_trained() -> None:
+    base = tenun.Sequential([tenun.Input((6,)), L.Dense(4, name="inner"), L.ReLU(name="act")], name="base")
+    x = tenun.Input((6,))
+    model = tenun.Model(x, L.Dense(2, name="head")(base(L.Dense(6, name="first")(x))))
+    model.layers[1].trainable = False
+    texts: list[str] = []
+    model.summary(print_fn=texts.append)
+    model.summary(print_fn=texts.append, expand_nested=True, show_trainable=True, line_length=100)
+    short, long = texts
+    assert "base (Sequential)" in short and "inner" not in short and "Trainable │" not in short
+    cells = [[c.strip() for c in line.strip("│ ").split("│")] for line in long.splitlines() if line.startswith("│")]
+    flags = {line[0].split()[0]: line[3] for line in cells}
+    assert {k: flags[k] for k in ("first", "base", "inner", "act", "head")} == {
+        "first": "N", "base": "Y", "inner": "Y", "act": "-", "head": "Y",
+    }  # fmt: skip
+    assert "Total params: 80" in short and max(map(len, long.splitlines())) <= 100
+
+
+def test_a_notebook_shows_a_model_that_has_not_seen_its_inputs() -> None:
+    html = tenun.Sequential([L.Dense(3)])._repr_html_()
+    assert html.startswith("<pre>") and "does not know its input shape" in html
+
+
 def test_models_inside_of_models_share_their_weights() -> None:
     base = tenun.Sequential([tenun.Input((6,)), L.Dense(4, "relu", name="inner")], name="base")
     x = tenun.Input((6,))

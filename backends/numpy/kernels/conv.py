@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from ..copies import copy
 from ..registry import Array, Scratch, Step, kernel
 from ..workers import cuts, together
 from .elementwise import activate
@@ -273,7 +274,7 @@ def padded_sources(
     for first in range(0, len(x), count):
         images = slice(first, min(first + count, len(x)))
         source = buffer[: images.stop - first]
-        steps.append(partial(np.copyto, _inside(source, inside), x[images], casting="unsafe"))
+        steps.append(copy(_inside(source, inside), x[images]))
         yield images, source, steps
         steps = []  # the borders stay zero during the step
 
@@ -327,7 +328,7 @@ class Layer(Memory):
         sums = part if whole else self.work("sums", part.shape)
         rows = sums.reshape(-1, self._outs)
         steps = compute(rows) + self.finish(rows, sums, None if residual is None else residual[block])
-        return steps if whole else [*steps, partial(np.copyto, part, sums, casting="unsafe")]
+        return steps if whole else [*steps, copy(part, sums)]
 
     def finish(self, rows: Array, sums: Array, residual: Array | None) -> list[Step]:
         """Bias, residual and activation; sums is rows in the shape of residual."""
@@ -411,7 +412,7 @@ def rows_by_tap(part: Part, source: Array, width: int, outs: int, layer: Memory)
         except ValueError:
             pass
     rows = layer.work("rows", (*windows.shape, outs))
-    return rows.reshape(shape), [partial(np.copyto, rows, windows[..., None])]
+    return rows.reshape(shape), [copy(rows, windows[..., None])]
 
 
 def _is_matrix(part: Part, source: Array, out: Array) -> bool:
@@ -467,7 +468,7 @@ def _patches(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
         patches = layer.work("patches", (groups, len(out), depth))
         by_group = np.moveaxis(windows.reshape(*windows.shape[:-1], groups, merged * channels, copy=False), -2, 0)
         return [
-            partial(np.copyto, patches.reshape(by_group.shape), by_group),
+            copy(patches.reshape(by_group.shape), by_group),
             *matrix_product(patches, weights, out.reshape(-1, groups, outs).swapaxes(0, 1)),
         ]
 
@@ -481,7 +482,7 @@ def _patches(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
     return apply
 
 
-def _has_few_channels(part: Part, source: Array, out: Array) -> bool:
+def has_few_channels(part: Part, source: Array, out: Array) -> bool:
     channels, groups, _ = part.weights.shape[-3:]
     return groups == 1 and channels <= FEW_CHANNELS and len(part.taps) > 0 and out.shape[-2] >= SHORT
 
@@ -494,26 +495,33 @@ def _planes(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
     weights = _packed_weights(part, 1, layer)[0]
     depth, outs = weights.shape
     limit = max(BLOCK_ROWS, COLUMNS_BYTES // ((depth + outs) * weights.itemsize))
-    axes = len(part.taps)
-    order = (*range(axes + 1, 2 * axes + 2), *range(axes + 1))
 
     def sums(windows: Array, out: Array) -> list[Step]:
-        patches = layer.work("patches", (depth, len(out)))
-        by_tap = windows.transpose(order)
-        return [
-            partial(np.copyto, patches.reshape(by_tap.shape), by_tap),
-            *matrix_product(patches.T, weights, out),
-        ]
+        patches, copies = columns_of(windows, layer)
+        return [*copies, *matrix_product(patches.T, weights, out)]
 
     def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
-        planes = np.moveaxis(layer.work("planes", (len(source), source.shape[-1], *source.shape[1:-1])), 1, -1)
-        steps: list[Step] = [partial(np.copyto, planes, source)]
+        planes, steps = planes_of(source, layer)
         windows = part.windows(planes, out.shape[1:-1])
         for block in blocks(out.shape[:-1], limit):
             steps += layer.block(out, residual, block, partial(sums, windows[block]))
         return steps
 
     return apply
+
+
+def planes_of(source: Array, memory: Memory) -> tuple[Array, list[Step]]:
+    """Images (N, *S, C) that lie channel by channel, and the steps that make them."""
+    planes = np.moveaxis(memory.work("planes", (len(source), source.shape[-1], *source.shape[1:-1])), 1, -1)
+    return planes, [copy(planes, source)]
+
+
+def columns_of(windows: Array, memory: Memory) -> tuple[Array, list[Step]]:
+    """Windows (N, *S, *K, C) of planes as patches (taps·C, rows), and the steps that make them."""
+    axes = windows.ndim // 2
+    by_tap = windows.transpose(*range(axes, 2 * axes), *range(axes))
+    patches = memory.work("patches", (prod(by_tap.shape[:axes]), prod(by_tap.shape[axes:])))
+    return patches, [copy(patches.reshape(by_tap.shape), by_tap)]
 
 
 def merged_groups(channels: int, groups: int) -> int:
@@ -546,7 +554,7 @@ def _packed_weights(part: Part, merged: int, layer: Layer) -> Array:
 ALGORITHMS: tuple[tuple[Callable[..., bool], Callable[..., Apply]], ...] = (
     (is_depthwise, _depthwise),
     (_is_matrix, _in_place),
-    (_has_few_channels, _planes),
+    (has_few_channels, _planes),
     (_always, _patches),
 )
 

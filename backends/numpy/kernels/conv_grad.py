@@ -1,7 +1,8 @@
 """The gradient of a convolution with respect to its weights: patchesᵀ @ g, summed over cache-sized blocks of places.
 
-It is the mirror image of `conv`: the same windows of x are laid out by the same rules (in place, as patches, or in
-rows for a depthwise convolution), but multiplied with the gradient of the result instead of the weights.
+It is the mirror image of `conv`: the same windows of x are laid out by the same rules (in place, as patches, as
+columns of them, or in rows for a depthwise convolution), but multiplied with the gradient of the result instead of the
+weights.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from ..copies import copy
 from ..registry import Array, Scratch, Step, kernel
 from ..workers import cuts, together
 from .conv import (
     DEPTHWISE_ELEMENTS,
     DEPTHWISE_ROW,
     Part,
+    columns_of,
+    has_few_channels,
     is_depthwise,
     merged_groups,
     padded_sources,
+    planes_of,
     rows_by_tap,
     window_matrix,
     windows_of,
@@ -92,16 +97,24 @@ class _Product(Memory):
         matrix = window_matrix(self.part, source, g) if self.part.weights.shape[-2] == 1 else None
         if matrix is not None:
             return self._sum(matrix[None], g.reshape(1, len(matrix), -1))
-        windows, depth = self.part.windows(source, g.shape[1:-1]), self.total.shape[1]
-        steps: list[Step] = []
-        for block in blocks(g.shape[:-1], max(BLOCK_ROWS, BLOCK_BYTES // (self.groups * depth * self.dtype.itemsize))):
-            given, above = windows[block], g[block].reshape(-1, self.groups, self.total.shape[2])
-            patches = self.work("patches", (self.groups, len(above), depth))
-            split = (*given.shape[:-1], self.groups, given.shape[-1] // self.groups)
-            by_group = np.moveaxis(given.reshape(split, copy=False), -2, 0)
-            steps.append(partial(np.copyto, patches.reshape(by_group.shape), by_group))
-            steps += self._sum(patches, above.swapaxes(0, 1))
+        few = has_few_channels(self.part, source, g)
+        source, steps = planes_of(source, self) if few else (source, [])
+        windows, depth = self.part.windows(source, g.shape[1:-1]), self.groups * self.total.shape[1]
+        for block in blocks(g.shape[:-1], max(BLOCK_ROWS, BLOCK_BYTES // (depth * self.dtype.itemsize))):
+            above = g[block].reshape(-1, self.groups, self.total.shape[2])
+            patches, copies = self._columns(windows[block]) if few else self._patches(windows[block])
+            steps += [*copies, *self._sum(patches, above.swapaxes(0, 1))]
         return steps
+
+    def _columns(self, windows: Array) -> tuple[Array, list[Step]]:
+        columns, copies = columns_of(windows, self)
+        return columns.T[None], copies
+
+    def _patches(self, windows: Array) -> tuple[Array, list[Step]]:
+        patches = self.work("patches", (self.groups, prod(windows.shape[: windows.ndim // 2]), self.total.shape[1]))
+        split = (*windows.shape[:-1], self.groups, windows.shape[-1] // self.groups)
+        by_group = np.moveaxis(windows.reshape(split, copy=False), -2, 0)
+        return patches, [copy(patches.reshape(by_group.shape), by_group)]
 
     def _sum(self, rows: Array, above: Array) -> list[Step]:
         """total += rowsᵀ @ above; the first time, = ."""
@@ -119,7 +132,7 @@ class _Product(Memory):
         products = self.total.reshape(self.groups, *taps, self.merged, channels, self.merged, outs)
         own = np.einsum("...gcgo->...gco", products)
         target = self.out.reshape(*taps, channels, self.groups, self.merged, outs)
-        return [partial(np.copyto, np.moveaxis(target, (-3, -2), (0, -3)), own, casting="unsafe")]
+        return [copy(np.moveaxis(target, (-3, -2), (0, -3)), own)]
 
 
 class _Depthwise(Memory):

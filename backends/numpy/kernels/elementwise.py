@@ -577,24 +577,27 @@ _BITS: dict[int, np.dtype[Any]] = {n: np.dtype(f"i{n}") for n in (1, 2, 4, 8)}
 def where(condition: Array, x: Array, y: Array, *, out: Array, scratch: Scratch) -> list[Step]:
     """x where the condition holds, else y, without a branch: y ^ ((x ^ y) & mask), three times np.copyto(where=).
 
-    The mask, all ones or all zeros, is -condition as an integer.
+    The mask, all ones or all zeros, is -condition as an integer.  If y is the constant 0, that is x & mask.
     """
     if out.dtype.hasobject or out.dtype.itemsize not in _BITS:
         return [partial(_where_objects, condition, x, y, out)]
     bits = _BITS[out.dtype.itemsize]
     places, a, b = out.view(bits), x.view(bits), y.view(bits)
     steps: list[Step] = []
-    work = scratch(_block_shape(out), bits)
-    small = condition.size < out.size
-    mask = scratch(condition.shape if small else work.shape, bits)
+    room, small, masked = _block_shape(out), condition.size < out.size, is_constant(b) and not b.any()
+    work = scratch((0,) if masked else room, bits)
+    mask = scratch(condition.shape if small else room, bits)
     if small:
         steps += _mask_steps(condition, mask)
     for block in _outer_blocks(out):
         place, t = places[block], work[: len(places[block])] if out.ndim else work
-        here = _cut(mask, block, out.ndim) if small else mask[: len(t)] if out.ndim else mask
+        here = _cut(mask, block, out.ndim) if small else mask[: len(place)] if out.ndim else mask
         if not small:
             steps += _mask_steps(_cut(condition, block, out.ndim), here)
         left, right = _cut(a, block, out.ndim), _cut(b, block, out.ndim)
+        if masked:
+            steps.append(partial(np.bitwise_and, left, here, out=place))
+            continue
         steps += [
             partial(np.bitwise_xor, left, right, out=t),
             partial(np.bitwise_and, t, here, out=t),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ....errors import RunError
+from ..copies import copy
 from ..registry import Array, Scratch, Step, function, is_constant, kernel
 from .rows import wide_dtype
 
@@ -52,7 +53,7 @@ def gather(x: Array, indices: Array, *, axis: int, out: Array, scratch: Scratch)
             return check
         regular = _as_slice(places_of(indices, size, "gather"))
         if regular is not None:
-            return partial(np.copyto, out, x[(slice(None),) * a + (regular, ...)])  # ...: a view even of one element
+            return copy(out, x[(slice(None),) * a + (regular, ...)])  # ...: a view even of one element
     steps: list[Step] = [] if is_constant(indices) else [check]
     places = indices
     if indices.dtype != np.intp:

@@ -12,6 +12,7 @@ import numpy as np
 from ....errors import RunError
 from ....ir.attributes import LINEAR, Activation
 from ....ir.ops.linalg import _letters as spelled_terms
+from ..copies import copy
 from ..registry import Array, Scratch, Step, function, is_constant, kernel
 from ..workers import cuts, together
 from .elementwise import activate
@@ -261,7 +262,7 @@ def _as_matmul(x: Array, y: Array, a: str, b: str, result: str, out: Array, scra
         return [*steps, *_batched(first, second, product, scratch)]
     product = scratch([math.prod(g) for g in groups], out.dtype)
     ordered = product.reshape([n for g in groups for n in g]).transpose([order.index(c) for c in result])
-    return [*steps, *_batched(first, second, product, scratch), partial(np.copyto, out, ordered)]
+    return [*steps, *_batched(first, second, product, scratch), copy(out, ordered)]
 
 
 def _batched(x: Array, y: Array, out: Array, scratch: Scratch) -> list[Step]:

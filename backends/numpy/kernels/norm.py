@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..copies import copy
 from ..registry import Array, Scratch, Step, function, is_constant, kernel
 from ..workers import cuts, together
 from .rows import (
@@ -107,12 +108,12 @@ def _scaled_rows(x: Array, a: Array, b: Array, out: Array, wide: np.dtype[Any], 
         source, place = rows[block], target[block]
         here = place if room is target else room[: len(place)]
         if not rows.flags.c_contiguous:
-            steps.append(partial(np.copyto, here, source))
+            steps.append(copy(here, source))
             source = here
         steps += scale.steps(np.multiply, source, here)
         steps += shift.steps(np.add, here, here)
         if here is not place:
-            steps.append(partial(np.copyto, place, here))
+            steps.append(copy(place, here))
     return steps if target is given else [*steps, partial(np.copyto, out, target.reshape(out.shape))]
 
 

@@ -44,7 +44,7 @@ def max_pool(
     axes = axes_of(x, out, window, strides, dilations, padding)
     larger = partial(np.maximum, dtype=x.dtype)
     images = cuts(len(x), POOL_FLOPS * x.size)
-    return together([_reduced(x[n], out[n], axes, larger, _lowest(x.dtype), scratch) for n in images])
+    return together([_reduced(x[n], out[n], axes, larger, lowest(x.dtype), scratch) for n in images])
 
 
 @kernel(strided=True)
@@ -146,7 +146,7 @@ def axes_of(
     return [Axis(*axis) for axis in zip(x.shape[1:-1], out.shape[1:-1], window, strides, dilations, before)]
 
 
-def _lowest(dtype: np.dtype[Any]) -> Any:
+def lowest(dtype: np.dtype[Any]) -> Any:
     """The element that every other is at least as large as."""
     if dtype.kind in "iu":
         return np.iinfo(dtype).min

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
+from ..copies import LONGEST, copy
 from ..registry import Array, Scratch, Step, kernel
 from ..workers import cuts, together
 from .memory import Block, Memory, blocks, compute_dtype
-from .pool import BLOCK_BYTES, Axis, Pairs, axes_of, mean_factors, part_of
+from .pool import BLOCK_BYTES, Axis, Pairs, axes_of, lowest, mean_factors, part_of
 
 Ints = tuple[int, ...]
 
@@ -20,31 +22,82 @@ GRAD_FLOPS = 128  # what an element counts for where work is shared out: product
 
 
 @kernel
+def max_pool_record(
+    x: Array, *, window: Ints, strides: Ints, dilations: Ints, padding: Pairs, ceil_mode: bool,
+    out: tuple[Array | None, Array | None], scratch: Scratch,
+) -> list[Step]:  # fmt: skip
+    """y[n, s, c], the largest x[n, s·stride + k·dilation - before, c], and the number of the first such tap k, from 1.
+
+    x (N, *S, C), y and the record (N, *S_out, C).  Taps in row-major order: one that is larger than all before wins.
+    """
+    shape = next(a.shape for a in out if a is not None)
+    y, record = (scratch(shape, dtype) if a is None else a for a, dtype in zip(out, (x.dtype, np.uint8)))
+    axes = axes_of(x, y, window, strides, dilations, padding)
+    images = cuts(len(x), GRAD_FLOPS * x.size)
+    return together([_recorded(x[n], y[n], record[n], axes, scratch) for n in images])
+
+
+def _recorded(x: Array, y: Array, record: Array, axes: list[Axis], scratch: Scratch) -> list[Step]:
+    elements, flags, numbers = (Memory(np.dtype(t), scratch) for t in (x.dtype, np.bool_, np.uint8))
+    steps: list[Step] = []
+    for block, taps in _taps(y, axes):
+        best, kept = y[block], record[block]
+        whole = taps[:1] if taps and taps[0].shape == best.shape[:-1] else []  # the first tap, met from everywhere
+        for tap in whole:
+            steps += [copy(best, x[tap.met]), partial(kept.fill, tap.number)]
+        if not whole:
+            steps += [partial(best.fill, lowest(x.dtype)), partial(kept.fill, 0)]
+        for tap in taps[len(whole) :]:
+            most, number = best[tap.inside], kept[tap.inside]
+            given, gathered = _side_by_side(x[tap.met], elements)
+            larger, mine = flags.work("larger", most.shape), numbers.work("mine", most.shape)
+            steps += [*gathered, partial(np.greater, given, most, out=larger)]
+            if not whole:  # the first wins, even if it is the lowest of all numbers
+                first = flags.work("first", most.shape)
+                steps += [partial(np.equal, number, 0, out=first), partial(np.logical_or, larger, first, out=larger)]
+            steps += [
+                partial(np.multiply, larger.view(np.uint8), np.uint8(tap.number), out=mine),
+                partial(np.maximum, number, mine, out=number),  # numbers rise
+                partial(np.maximum, most, given, out=most),
+            ]
+        if x.dtype.kind not in "iub":
+            known = flags.work("larger", best.shape)
+            steps += [partial(np.equal, best, best, out=known), partial(np.multiply, kept, known, out=kept)]
+    return steps
+
+
+@kernel
 def max_pool_grad(
-    x: Array, y: Array, g: Array, *, window: Ints, strides: Ints, dilations: Ints, padding: Pairs, ceil_mode: bool,
-    all_ties: bool, out: Array, scratch: Scratch,
+    x: Array, y: Array, g: Array, record: Array | None, *, window: Ints, strides: Ints, dilations: Ints,
+    padding: Pairs, ceil_mode: bool, all_ties: bool, out: Array, scratch: Scratch,
 ) -> list[Step]:  # fmt: skip
     """out[n, e, c] = Σ of g[n, s, c] over the windows s of which x[n, e, c] is the first largest element, y[n, s, c].
 
-    x and out (N, *S, C), y and g (N, *S_out, C).  NaN equals nothing: its window has no gradient.
+    x and out (N, *S, C), y, g and record (N, *S_out, C).  NaN equals nothing: its window has no gradient.
     """
     axes = axes_of(x, y, window, strides, dilations, padding)
+
+    def hits(n: slice) -> Hits:
+        if record is not None:
+            return _recorded_hits(record[n], axes, scratch)
+        return _hits(x[n], y[n], axes, all_ties, scratch)
+
     images = cuts(len(x), GRAD_FLOPS * x.size)
-    return together([_spread_to_hits(x[n], y[n], g[n], axes, all_ties, out[n], scratch) for n in images])
+    return together([_spread_to_hits(hits(n), g[n], axes, out[n], scratch) for n in images])
 
 
-def _spread_to_hits(
-    x: Array, y: Array, g: Array, axes: list[Axis], all_ties: bool, out: Array, scratch: Scratch
-) -> list[Step]:
+def _spread_to_hits(hits: Hits, g: Array, axes: list[Axis], out: Array, scratch: Scratch) -> list[Step]:
     overlap = any(axis.overlaps for axis in axes)
     covered = not overlap and all(_covers(axis) for axis in axes)
     steps: list[Step] = [] if covered else [partial(out.fill, 0)]
     memory = Memory(out.dtype, scratch)
-    for at, met, hit, found in _hits(x, y, axes, all_ties, scratch):
-        chosen = memory.work("chosen", hit.shape) if overlap else out[met]
+    for at, met, hit, found in hits:
+        target = out[met]
+        apart = overlap or _is_in_short_rows(target)
+        chosen = memory.work("chosen", hit.shape) if apart else target
         steps += [*found, _select(g[at], hit, chosen)]
-        if overlap:
-            steps.append(partial(np.add, out[met], chosen, out=out[met]))
+        if apart:
+            steps.append(partial(np.add, target, chosen, out=target) if overlap else copy(target, chosen))
     return steps
 
 
@@ -66,27 +119,82 @@ def max_pool_pick(
     return steps
 
 
-def _hits(
-    x: Array, y: Array, axes: list[Axis], all_ties: bool, scratch: Scratch
-) -> Iterator[tuple[Block, Block, Array, list[Step]]]:
-    """For each block and each tap of the window, in row-major order: places of y, the elements of x that they meet,
-    and steps that find where these are the first that equal y (or, with all_ties, equal y)."""
-    flags = Memory(np.dtype(np.bool_), scratch)
+class Tap(NamedTuple):
+    """A tap at the places of a block that it meets elements from: these places, of y and of the block, the elements,
+    and the tap's number in the window in row-major order, from 1.
+    """
+
+    at: Block
+    inside: Block
+    met: Block
+    number: int
+
+    @property
+    def shape(self) -> Ints:
+        """How many images and places."""
+        return tuple(part.stop - part.start for part in self.at)
+
+
+def _taps(y: Array, axes: list[Axis]) -> Iterator[tuple[Block, list[Tap]]]:
+    """Blocks of images and rows of y, and the taps of each in row-major order."""
     for images, rows in blocks(y.shape[:2], BLOCK_BYTES // max(1, prod(y.shape[2:]) * y.itemsize)):
-        places = [(rows.start, rows.stop - rows.start), *((0, axis.places) for axis in axes[1:])]
-        waiting = flags.work("waiting", (images.stop - images.start, *(n for _, n in places), y.shape[-1]))
+        firsts = [rows.start, *(0 for _ in axes[1:])]
+        counts = [rows.stop - rows.start, *(axis.places for axis in axes[1:])]
+        found: list[Tap] = []
+        for taps in product(*(axis.taps(*along) for axis, along in zip(axes, zip(firsts, counts)))):
+            number = 0
+            for axis, first, (start, _, element) in zip(axes, firsts, taps):
+                k = (element + axis.before - (first + start) * axis.stride) // axis.dilation
+                number = number * axis.window + k
+            at = (images, *(slice(first + start, first + stop) for first, (start, stop, _) in zip(firsts, taps)))
+            inside = (slice(0, images.stop - images.start), *(slice(start, stop) for start, stop, _ in taps))
+            met = (images, *(_elements(axis.stride, *tap) for axis, tap in zip(axes, taps)))
+            found.append(Tap(at, inside, met, number + 1))
+        yield (images, rows), found
+
+
+# For each block and each tap of the window: places of y, the elements of x that they meet, whether these are the ones
+# that the windows' maxima are, and steps that find that.
+Hits = Iterator[tuple[Block, Block, Array, list[Step]]]
+
+
+def _hits(x: Array, y: Array, axes: list[Axis], all_ties: bool, scratch: Scratch) -> Hits:
+    """The first that equal y, or with all_ties all that do."""
+    elements, flags = Memory(x.dtype, scratch), Memory(np.dtype(np.bool_), scratch)
+    for block, taps in _taps(y, axes):
+        waiting = flags.work("waiting", y[block].shape)
         steps: list[Step] = [] if all_ties else [partial(waiting.fill, True)]
-        for taps in product(*(axis.taps(*along) for axis, along in zip(axes, places))):
-            at: Block = (images, *(slice(p + start, p + stop) for (p, _), (start, stop, _) in zip(places, taps)))
-            met: Block = (images, *(_elements(axis.stride, *tap) for axis, tap in zip(axes, taps)))
-            inside: Block = (slice(None), *(slice(start, stop) for start, stop, _ in taps))
-            here = waiting[inside]
+        for tap in taps:
+            here, (given, gathered) = waiting[tap.inside], _side_by_side(x[tap.met], elements)
             hit = flags.work("hit", here.shape)
-            steps.append(partial(np.equal, x[met], y[at], out=hit))
+            steps += [*gathered, partial(np.equal, given, y[tap.at], out=hit)]
             if not all_ties:
                 steps += [partial(np.logical_and, hit, here, out=hit), partial(np.not_equal, hit, here, out=here)]
-            yield at, met, hit, steps
+            yield tap.at, tap.met, hit, steps
             steps = []
+
+
+def _recorded_hits(record: Array, axes: list[Axis], scratch: Scratch) -> Hits:
+    """Those whose numbers are in the record."""
+    flags = Memory(np.dtype(np.bool_), scratch)
+    for _, taps in _taps(record, axes):
+        for tap in taps:
+            given = record[tap.at]
+            hit = flags.work("hit", given.shape)
+            yield tap.at, tap.met, hit, [partial(np.equal, given, np.uint8(tap.number), out=hit)]
+
+
+def _side_by_side(x: Array, memory: Memory) -> tuple[Array, list[Step]]:
+    """x, or a copy where its rows are short: NumPy's inner loops are along one axis."""
+    if not _is_in_short_rows(x):
+        return x, []
+    made = memory.work("gathered", x.shape)
+    return made, [copy(made, x)]
+
+
+def _is_in_short_rows(x: Array) -> bool:
+    """Whether it is better to copy x, run by run, than to compute with it where it is."""
+    return not x.flags.c_contiguous and x.itemsize < x.shape[-1] * x.itemsize <= LONGEST
 
 
 def _elements(stride: int, start: int, stop: int, element: int) -> slice:
@@ -116,22 +224,47 @@ def avg_pool_grad(
 ) -> list[Step]:  # fmt: skip
     """out[n, e, c] = Σ over the windows s that meet e of g[n, s, c] / how many elements s counts (as `avg_pool` does).
 
-    g (N, *S_out, C), out (N, *sizes, C).  One axis after the other, the last one, which is spread first, is short.
+    g (N, *S_out, C), out (N, *sizes, C).
     """
     axes = axes_of(out, g, window, strides, dilations, padding)
-    memory = Memory(compute_dtype(out.dtype), scratch)
-    factors = mean_factors(axes, padding, count_include_pad, memory.dtype) if g.size else np.zeros(1)
+    dtype = compute_dtype(out.dtype)
+    factors = mean_factors(axes, padding, count_include_pad, dtype) if g.size else np.zeros(1)
+    spread = _repeated if all(map(_covers, axes)) else _summed
+    images = cuts(len(out), GRAD_FLOPS * out.size)
+    return together([spread(g[n], factors, axes, out[n], Memory(dtype, scratch)) for n in images])
+
+
+def _repeated(g: Array, factors: Array, axes: list[Axis], out: Array, memory: Memory) -> list[Step]:
+    """Windows that neither overlap nor leave anything out: each element of g · factors, copied to its window."""
+    split = [size for axis in axes for size in (axis.places, axis.stride)]
     steps: list[Step] = []
-    for (images,) in blocks(out.shape[:1], BLOCK_BYTES // max(1, prod(out.shape[1:]) * memory.dtype.itemsize)):
-        given = memory.work("scaled", g[images].shape)
-        steps.append(partial(np.multiply, g[images], factors, out=given, casting="unsafe"))
+    for images, given in _scaled(g, factors, out, memory, steps):
+        apart = given.reshape(len(given), *(n for axis in axes for n in (axis.places, 1)), given.shape[-1])
+        steps.append(copy(out[images].reshape(len(given), *split, out.shape[-1], copy=False), apart))
+    return steps
+
+
+def _summed(g: Array, factors: Array, axes: list[Axis], out: Array, memory: Memory) -> list[Step]:
+    """One axis after the other: the last one, which is spread first, is short."""
+    steps: list[Step] = []
+    for images, given in _scaled(g, factors, out, memory, steps):
         for axis in range(len(axes), 0, -1):
             if not axes[axis - 1].trivial:
                 spread = memory.work(f"axis {axis}", (*given.shape[:axis], out.shape[axis], *given.shape[axis + 1 :]))
                 steps += _spread(given, spread, axis, axes[axis - 1])
                 given = spread
-        steps.append(partial(np.copyto, out[images], given, casting="unsafe"))
+        steps.append(copy(out[images], given))
     return steps
+
+
+def _scaled(
+    g: Array, factors: Array, out: Array, memory: Memory, steps: list[Step]
+) -> Iterator[tuple[slice, Array]]:  # fmt: skip
+    """Groups of images, and g · factors of each, which a step makes."""
+    for (images,) in blocks(out.shape[:1], BLOCK_BYTES // max(1, prod(out.shape[1:]) * memory.dtype.itemsize)):
+        given = memory.work("scaled", g[images].shape)
+        steps.append(partial(np.multiply, g[images], factors, out=given, casting="unsafe"))
+        yield images, given
 
 
 def _spread(g: Array, out: Array, axis: int, along: Axis) -> list[Step]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..copies import copy
 from ..registry import Array, Scratch, Step, is_constant
 
 TILE_ELEMENTS = 1 << 12  # of a repeated row: fits L1
@@ -25,12 +26,12 @@ def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def packed(x: Array, dtype: np.dtype[Any], steps: list[Step], scratch: Scratch) -> Array:
     """A contiguous copy of x in a dtype: made now of a constant, by a step of anything else."""
     if is_constant(x):
-        copy = x.astype(dtype, order="C")
-        copy.flags.writeable = False
-        return copy
-    copy = scratch(x.shape, dtype)
-    steps.append(partial(np.copyto, copy, x, casting="unsafe"))
-    return copy
+        made = x.astype(dtype, order="C")
+        made.flags.writeable = False
+        return made
+    made = scratch(x.shape, dtype)
+    steps.append(copy(made, x))
+    return made
 
 
 def converted(x: Array, dtype: np.dtype[Any], steps: list[Step], scratch: Scratch) -> Array:

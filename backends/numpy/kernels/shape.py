@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ....ir.ops.shape import python_slices
 from ....ir.types import DType
+from ..copies import copy
 from ..registry import Array, Scratch, Step, function, kernel, same_place, view
 
 Ints = tuple[int, ...]
@@ -65,7 +66,7 @@ def unslice(
     scratch: Scratch,
 ) -> list[Step]:  # fmt: skip
     place = out[python_slices(out.ndim, starts, ends, axes, steps)]
-    return [partial(out.fill, 0), partial(np.copyto, place, x)]
+    return [partial(out.fill, 0), copy(place, x)]
 
 
 # ---- copies --------------------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ def concat(*xs: Array, axis: int, out: Array, scratch: Scratch) -> list[Step]:
                if not same_place(*pair)]  # fmt: skip
     if len(missing) == len(xs):
         return [partial(np.concatenate, xs, axis=axis, out=out)]
-    return [partial(np.copyto, *pair) for pair in missing]
+    return [copy(*pair) for pair in missing]
 
 
 def _middle_of_pad(
@@ -109,7 +110,7 @@ def pad(
     pads = tuple((max(a, 0), max(b, 0)) for a, b in pads)
     middle = [slice(a, a + size) for size, (a, _) in zip(x.shape, pads)]
     inside = out[tuple(middle)]
-    steps: list[Step] = [] if same_place(inside, x) else [partial(np.copyto, inside, x)]
+    steps: list[Step] = [] if same_place(inside, x) else [copy(inside, x)]
     for axis, (size, (before, after)) in enumerate(zip(x.shape, pads)):
         extent = (*(slice(None),) * (axis + 1), *middle[axis + 1 :])
         along = np.moveaxis(out[extent], axis, 0)
@@ -117,7 +118,7 @@ def pad(
             if mode == "constant":
                 steps.append(partial(np.copyto, along[place], 0 if value is None else value.reshape(())))
             else:
-                steps.append(partial(np.copyto, along[place], along[before:][:size][source]))
+                steps.append(copy(along[place], along[before:][:size][source]))
     return steps
 
 
@@ -170,7 +171,7 @@ def repeat(x: Array, *, repeats: int, axis: int, out: Array, scratch: Scratch) -
 
 def _copy_broadcast(out: Array, wide: list[tuple[int, int]], x: Array, narrow: list[tuple[int, int]]) -> Step:
     target = out.reshape([n for pair in wide for n in pair], copy=False)
-    return partial(np.copyto, target, x.reshape([n for pair in narrow for n in pair], copy=False))
+    return copy(target, x.reshape([n for pair in narrow for n in pair], copy=False))
 
 
 @function

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..copies import copy
 from ..registry import Array, Scratch, Step, kernel
 from ..workers import cuts, together
 from .conv import Layer, Pads, branches_of, padded_sources, seen_from, windows_of
@@ -151,7 +152,7 @@ class Tiling:
         given, turned = first[: size * channels], second[: size * channels]
         order = (*range(self.axes + 1, 2 * self.axes + 1), *range(self.axes + 1), 2 * self.axes + 1)
         steps: list[Step] = [
-            partial(np.copyto, given.reshape(*self.extent, *shape, channels), windows.transpose(order)),
+            copy(given.reshape(*self.extent, *shape, channels), windows.transpose(order)),
             *matrix_product(self.inputs, given.reshape(self.points, -1), turned.reshape(self.points, -1)),
         ]
         return turned.reshape(self.points, -1, channels), first[: size * outs].reshape(self.points, -1, outs), steps
@@ -203,9 +204,9 @@ def _block(
     added = None
     if residual is not None:
         added = layer.work("residual", made.shape)
-        steps += [partial(np.copyto, a, b) for a, b in tiling.pairs(added, residual, block)]
+        steps += [copy(a, b) for a, b in tiling.pairs(added, residual, block)]
     steps += layer.finish(made.reshape(-1, outs), made, added)
-    return steps + [partial(np.copyto, b, a) for a, b in tiling.pairs(made, out, block)]
+    return steps + [copy(b, a) for a, b in tiling.pairs(made, out, block)]
 
 
 @kernel
@@ -250,7 +251,7 @@ def _sums(tiling: Tiling, x: Array, pads: Pads, g: Array, total: Array, scratch:
             pairs = list(tiling.pairs(by_tile, g[images], block))
             if sum(a.size for a, _ in pairs) < by_tile.size:  # some tiles reach over the end
                 made.append(partial(by_tile.fill, 0))
-            made += [partial(np.copyto, a, b) for a, b in pairs]
+            made += [copy(a, b) for a, b in pairs]
             back = matrix_product(tiling.outputs.T, by_tile.reshape(tiling.elements, -1), above.reshape(points, -1))
             steps += [*made, *back, *matrix_product(turned.swapaxes(1, 2), above, into)]
             if into is not total:

@@ -274,8 +274,11 @@ def group_query_attention(
     seqlens_k (B,): the number of keys of a sample, the new ones included, less one.  New keys are written into the
     cache behind those that a sample has, and query i of a sample attends to the keys up to its own.
     """
-    if sliding_window_cache or qk_output or query_seqlens is not None:
-        raise b.refuse("sliding_window_cache, qk_output or query_seqlens", "the program has to keep a whole cache")
+    if sliding_window_cache:
+        raise b.refuse("sliding_window_cache", "the program has to keep a whole cache")
+    sinks = smooth_softmax == 1 or head_sink is not None
+    if qk_output not in (0, 1, 2) or (qk_output and (sinks or attention_bias is not None)):
+        raise b.refuse(f"qk_output {qk_output}, or with attention_bias, head_sink or smooth_softmax")
     codes = [
         None
         if kind == "NONE"
@@ -293,7 +296,7 @@ def group_query_attention(
         q = b.rms_norm(q, q_norm_weight, axes=(-1,), epsilon=q_norm_epsilon or qk_norm_epsilon)
         k = b.rms_norm(k, k_norm_weight, axes=(-1,), epsilon=k_norm_epsilon or qk_norm_epsilon)
     fresh = _length(b, q, 2)
-    first = _first_places(b, seqlens_k, fresh, past_key)
+    first = _first_places(b, seqlens_k, fresh if query_seqlens is None else _rows_of(b, query_seqlens))
     rows = b.add(first, b.unsqueeze(_places(b, fresh), axes=(0,)))  # (B, S): the place of each query among the keys
     if do_rotary:
         if cos_cache is None or sin_cache is None:
@@ -308,11 +311,19 @@ def group_query_attention(
     every = num_heads // kv_num_heads
     wide_k, wide_v = (x if every == 1 else b.repeat(x, repeats=every, axis=1) for x in (k, v))
     settings: dict[str, Any] = {"scale": _scale(scale, q), "soft_cap": softcap or None}
-    if smooth_softmax == 1 or head_sink is not None:
+    if sinks:
         y = _with_sink(b, q, wide_k, wide_v, kept, attention_bias, head_sink, **settings)
     else:
         y = b.attention(q, wide_k, wide_v, kept, _widened(b, attention_bias, wide_k), **settings)
-    return join_heads(b, y), *caches
+    if not qk_output:
+        return join_heads(b, y), *caches
+    capped = _scores(b, q, wide_k, **settings)
+    told = b.where(kept, capped, b.constant(0 if qk_output == 1 else -np.inf, dtype=q.tensor.dtype.numpy))
+    return join_heads(b, y), *caches, told if qk_output == 1 else b.softmax(told, axis=-1)
+
+
+def _rows_of(b: Lowering, counts: Var) -> Var:
+    return b.reshape(b.cast(counts, to="i64"), shape=(-1, 1))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -351,10 +362,12 @@ class _Codes:
         return b.mul(x, self._scales(x))  # type: ignore[no-any-return]
 
 
-def _first_places(b: Lowering, seqlens_k: Var, fresh: Var, past: Var | None) -> Var:
-    """(B, 1): how many keys a sample has in the cache; none in the first run, where shorter samples are padded."""
-    lengths = b.reshape(b.cast(seqlens_k, to="i64"), shape=(-1, 1))
-    return b.maximum(b.sub(b.add(lengths, 1), fresh), np.int64(0))  # type: ignore[no-any-return]
+def _first_places(b: Lowering, seqlens_k: Var, fresh: Var) -> Var:
+    """(B, 1): how many keys a sample has in the cache; none in the first run, where shorter samples are padded.
+
+    fresh: the number of new keys, or that of each sample (B, 1).
+    """
+    return b.maximum(b.sub(b.add(_rows_of(b, seqlens_k), 1), fresh), np.int64(0))  # type: ignore[no-any-return]
 
 
 def _cached(b: Lowering, past: Var | None, new: Var, rows: Var, total: Var) -> Var:
@@ -395,14 +408,18 @@ def _widened(b: Lowering, bias: Var | None, k: Var) -> Var | None:
     return b.concat(bias, zeros, axis=rank - 1)  # type: ignore[no-any-return]
 
 
+def _scores(b: Lowering, q: Var, k: Var, *, scale: float, soft_cap: float | None) -> Var:
+    """What a query gives to each key, capped."""
+    scores = b.mul(b.matmul(q, b.swap(k)), scale)
+    return scores if soft_cap is None else b.mul(b.tanh(b.div(scores, soft_cap)), soft_cap)  # type: ignore[no-any-return]
+
+
 def _with_sink(
     b: Lowering, q: Var, k: Var, v: Var, kept: Var, bias: Var | None, sink: Var | None, *, scale: float,
     soft_cap: float | None,
 ) -> Var:  # fmt: skip
     """Attention to one place more, whose score is the head's sink (or 0) and whose value is nothing."""
-    scores = b.mul(b.matmul(q, b.swap(k)), scale)
-    if soft_cap is not None:
-        scores = b.mul(b.tanh(b.div(scores, soft_cap)), soft_cap)
+    scores = _scores(b, q, k, scale=scale, soft_cap=soft_cap)
     if bias is not None:
         scores = b.add(scores, _widened(b, bias, k))
     scores = b.where(kept, scores, b.constant(-np.inf, dtype=q.tensor.dtype.numpy))

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from onnx import helper
+from onnx.defs import onnx_opset_version
 
 from ....ir.graph import Var
 from ....ir.types import f32
+from ..functions import schema_with_function
 from ..lowering import Lowering
 from ..registry import onnx, refuse
 from .contrib import DOMAIN, contrib
@@ -118,11 +121,10 @@ def cdist(b: Lowering, A: Var, B: Var, *, metric: str = "sqeuclidean") -> Var:
 @contrib("UnfoldTensor")
 def unfold_tensor(b: Lowering, input: Var, *, dim: int = -1, size: int, step: int = 1) -> Var:
     """All windows of a size along an axis, as a new last axis (torch.Tensor.unfold)."""
-    axis, length = dim % len(input.shape), input.shape[dim]
-    if not isinstance(length, int):
-        raise b.refuse("an axis of unknown size", "declare the shapes of the model's inputs")
-    places = np.arange(0, length - size + 1, step)[:, None] + np.arange(size)
-    windows = b.gather(input, places, axis=axis)
+    axis = dim % len(input.shape)
+    length = b.count(b.dim(input, axis))
+    starts = b.range(np.int64(0), b.sub(length, size - 1), np.int64(step))
+    windows = b.gather(input, b.add(b.unsqueeze(starts, axes=(1,)), np.arange(size)), axis=axis)
     rank = len(input.shape) + 1
     return b.transpose(windows, perm=(*(i for i in range(rank) if i != axis + 1), axis + 1))
 
@@ -254,7 +256,9 @@ def mixture_of_experts(
     what passes through it fc3, as in Mixtral (Jiang et al. 2024).
     """
     if use_sparse_mixer or swiglu_limit_after_activation:
-        raise b.refuse("use_sparse_mixer or swiglu_limit_after_activation", "export without: they are for GPUs")
+        raise b.refuse(
+            "use_sparse_mixer or swiglu_limit_after_activation", "export without: on a CPU nothing follows them"
+        )
     width, experts = input.shape[-1], fc1_experts_weights.shape[0]
     tokens = b.reshape(input, shape=(1, -1, width))
     hidden = _expert_layer(b, tokens, fc1_experts_weights, fc1_experts_bias)
@@ -316,6 +320,25 @@ def linear_attention_gate(
     return (decay,) if b_ is None else (decay, b.sigmoid(b_))
 
 
+@contrib("LinearAttention")
+def linear_attention(
+    b: Lowering, query: Var, key: Var, value: Var, past_state: Var | None = None, decay: Var | None = None,
+    beta: Var | None = None, *, chunk_size: int = 64, kv_num_heads: int, q_num_heads: int, scale: float = 0.0,
+    state_window: int = 0, update_rule: str = "gated_delta",
+) -> Any:  # fmt: skip
+    """ONNX's operator of that name, by its definition."""
+    schema = schema_with_function("", "LinearAttention", onnx_opset_version())
+    if state_window or schema is None:
+        raise b.refuse("state_window, or an onnx before 1.22", "export with ONNX's LinearAttention")
+    given: dict[str, Any] = {"kv_num_heads": kv_num_heads, "q_num_heads": q_num_heads, "scale": scale,
+                             "update_rule": update_rule}  # fmt: skip
+    attributes = {k: helper.make_attribute(k, v) for k, v in given.items()}
+    operands = [query, key, value, past_state, decay, beta]
+    while operands[-1] is None:
+        operands.pop()
+    return b.by_definition(schema, onnx_opset_version(), operands, attributes)
+
+
 # ---- before ONNX was stable ----------------------------------------------------------------------------------
 
 
@@ -371,8 +394,8 @@ REASONS: dict[str, Sequence[str]] = {
     CACHES: ("DecoderMaskedMultiHeadAttention", "SparseAttention"),
     REQUESTS: ("VarlenCausalConvWithState", "VarlenNGramHashMapping", "MRotaryEmbedding"),
     NOT_FOUND: ("AttnLSTM", "BranchwiseRMSNorm", "EngramGate", "GatedDeltaNet", "GatherPacked",
-                "HyperConnectionPostMix", "HyperConnectionPreMix", "LinearAttention", "MoEGroupRouter",
-                "NGramHashMapping", "WordConvEmbedding"),
+                "HyperConnectionPostMix", "HyperConnectionPreMix", "MoEGroupRouter", "NGramHashMapping",
+                "WordConvEmbedding"),
     "for internal use, as its documentation says": ("MaxpoolWithMask",),
     "its packed blocks are laid out for one processor: export weights for MatMulNBits": ("MatMulFpQ4", "QMoE"),
     "made by a tool of old, whose models can be quantised again": ("QEmbedLayerNormalization",),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ....errors import ShapeError
 from ....ir import dims
+from ....ir.dims import Dim
 from ....ir.graph import Var
 from ..lowering import Lowering
 from ..registry import onnx
@@ -37,11 +37,14 @@ def padding(b: Lowering, auto_pad: str, pads: Ints | None, spatial: int) -> Any:
     return AUTO_PAD[auto_pad]
 
 
-def check_kernel(declared: Ints | None, kernel: Sequence[Any]) -> None:
-    """The attribute kernel_shape says again what the weights' shape says."""
-    fits = declared is None or (len(declared) == len(kernel) and all(map(dims.compatible, declared, kernel)))
-    if not fits:
+def with_kernel(b: Lowering, W: Var, declared: Ints | None) -> Var:
+    """W: the attribute kernel_shape says again what its shape says, or what that leaves open."""
+    kernel = W.shape[2:]
+    if declared is None:
+        return W
+    if len(declared) != len(kernel) or not all(map(dims.compatible, declared, kernel)):
         raise ShapeError(f"kernel_shape is {declared}, but the weights have {tuple(kernel)}")
+    return W if dims.is_number(kernel) else b.reshape(W, shape=b.mixed((*b.dims(W)[:2], *declared)))  # type: ignore[no-any-return]
 
 
 @onnx("Conv")
@@ -51,7 +54,7 @@ def conv(
 ) -> Var:  # fmt: skip
     """X: (N, C, *S), W: (O, C / group, *K)."""
     spatial, X = len(W.shape) - 2, b.ranked(X, len(W.shape))
-    check_kernel(kernel_shape, W.shape[2:])
+    W = with_kernel(b, W, kernel_shape)
     y = b.conv(
         b.to_last(X),
         b.transpose(W, perm=(*range(2, spatial + 2), 1, 0)),
@@ -92,35 +95,38 @@ def conv_transpose(
 ) -> Var:  # fmt: skip
     """X: (N, C, *S), W: (C, O / group, *K); output_shape and auto_pad choose the cropping."""
     spatial = len(W.shape) - 2
-    check_kernel(kernel_shape, W.shape[2:])
+    W = with_kernel(b, W, kernel_shape)
     strides, dilations = ones(strides, spatial), ones(dilations, spatial)
     extra = list(output_padding or (0,) * spatial)
-    crops = list(pairs(pads, spatial))
+    crops: list[tuple[Any, Any]] = list(pairs(pads, spatial))
+    later: dict[int, tuple[Dim, Dim]] = {}  # the pads, most often negative, of axes whose size is open
     if output_shape is not None or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        sizes = X.shape[2:]
         if not dims.is_number(W.shape[2:]):
             raise b.refuse("a kernel of unknown size", "declare the shapes of the model's inputs")
-        if not dims.is_number(sizes) and output_shape is not None:
-            raise b.refuse("output_shape for an input of unknown size", "declare the shapes of the model's inputs")
         for i, (kernel, stride, dilation) in enumerate(zip(W.shape[2:], strides, dilations)):
-            whole = (kernel - 1) * dilation + 1 + extra[i]
-            total = (
-                whole - stride if output_shape is None else (sizes[i] - 1) * stride + whole - output_shape[i - spatial]
-            )
-            if total < 0:
-                extra[i], total = extra[i] - total, 0
-            small, large = total // 2, total - total // 2
-            crops[i] = (small, large) if auto_pad == "SAME_UPPER" else (large, small)
+            total = (kernel - 1) * dilation + 1 + extra[i] - stride
+            if output_shape is not None:
+                total += X.shape[2 + i] * stride - output_shape[i - spatial]
+            cut: Any = dims.maximum(total, 0)
+            small, large = cut // 2, cut - cut // 2
+            before, after = (small, large) if auto_pad == "SAME_UPPER" else (large, small)
+            if isinstance(total, int):
+                crops[i], extra[i] = (before, after), extra[i] + cut - total
+            else:
+                crops[i], later[i] = (0, 0), (-before, cut - total - after)
     elif auto_pad == "VALID":
         crops = [(0, 0)] * spatial
     y = b.conv_transpose(
         b.to_last(X),
         b.transpose(W, perm=(*range(2, spatial + 2), 0, 1)),
-        B,
+        None if later else B,
         strides=strides,
         dilations=dilations,
         padding=crops,
         output_padding=extra,
         groups=group,
     )
+    if later:
+        y = b.pad(y, pads=[(0, 0), *(later.get(i, (0, 0)) for i in range(spatial)), (0, 0)])
+        y = y if B is None else b.add(y, B)
     return b.to_first(y)

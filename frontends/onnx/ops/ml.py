@@ -64,12 +64,9 @@ def feature_vectorizer(b: Lowering, *X: Var, inputdimensions: Ints = ()) -> Var:
     parts = [_float(b, _rows(b, x)) for x in X]
     for i, (x, width) in enumerate(zip(parts, inputdimensions)):
         have = x.shape[1]
-        if not isinstance(have, int):
-            raise b.refuse("an input of unknown width", "declare the shapes of the model's inputs")
-        if have > width:
-            parts[i] = b.slice(x, starts=(0,), ends=(width,), axes=(1,))
-        elif have < width:
-            parts[i] = b.pad(x, pads=((0, 0), (0, width - have)))
+        if have != width:
+            more = max(width - have, 0) if isinstance(have, int) else width
+            parts[i] = b.slice(b.pad(x, pads=((0, 0), (0, more))), starts=(0,), ends=(width,), axes=(1,))
     return b.concat(*parts, axis=1)
 
 

@@ -12,7 +12,6 @@ from ....ir import dims
 from ....ir.dims import Dim
 from ....ir.graph import Var
 from ....ir.op import axis_of
-from ....ir.ops.conv import effective, window_places
 from ....ir.types import f32, f64, i64
 from ..lowering import Lowering
 from ..registry import onnx
@@ -50,8 +49,6 @@ def max_pool(
 def _flat_places(b: Lowering, X: Var, places: Var, column_major: int) -> Var:
     """Places in the spatial axes of each channel as places in the whole of X."""
     n, c, *sizes = b.dims(X)
-    if any(isinstance(d, Var) for d in (n, c, *sizes)):
-        raise b.refuse("indices for an input of unknown shape", "declare the shapes of the model's inputs")
     count = b.reduce_prod(b.slice(b.shape(X), starts=(2,), ends=(len(X.shape),)))
     if column_major:
         places = _column_major(b, places, b.shape(X), len(sizes))
@@ -60,7 +57,7 @@ def _flat_places(b: Lowering, X: Var, places: Var, column_major: int) -> Var:
         b.size(b.slice(X, starts=(0,) * len(sizes), ends=(1,) * len(sizes), axes=tuple(range(2, 2 + len(sizes))))),
         np.int64(1),
     )
-    offset = b.reshape(b.mul(channel, count), shape=(n, c, *[1] * len(sizes)))
+    offset = b.reshape(b.mul(channel, count), shape=b.mixed((n, c, *[1] * len(sizes))))
     return b.add(places, offset)
 
 
@@ -91,24 +88,23 @@ def lp_pool(
 ) -> Var:  # fmt: skip
     """(sum |x|^p)^(1/p) over each window: the mean of |x|^p times the number of places."""
     attrs = _windows(b, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    if attrs["ceil_mode"]:
-        attrs |= {"padding": _whole_windows(b, X.shape[2:], attrs), "ceil_mode": False}
+    hangs_over = attrs.pop("ceil_mode")
+    if hangs_over:
+        around = padding(b, "NOTSET", pads if auto_pad != "VALID" else None, len(kernel_shape))
+        attrs["padding"] = [(before, after + s - 1) for (before, after), s in zip(around, attrs["strides"])]
     powers = _power(b, b.abs(b.to_last(X)), p)
     sums = b.mul(b.avg_pool(powers, count_include_pad=True, **attrs), prod(kernel_shape))
-    return b.to_first(_root(b, sums, p))
+    y = b.to_first(_root(b, sums, p))
+    return _no_empty_windows(b, y, X, attrs) if hangs_over else y
 
 
-def _whole_windows(b: Lowering, sizes: Any, attrs: dict[str, Any]) -> list[tuple[int, int]]:
-    """Padding under which the last window of ceil_mode does not hang over."""
-    if not dims.is_number(sizes):
-        raise b.refuse("ceil_mode for an input of unknown size", "declare the shapes of the model's inputs")
-    pads = attrs["padding"] if not isinstance(attrs["padding"], str) else ((0, 0),) * len(sizes)
-    places = window_places(sizes, attrs["window"], attrs["strides"], attrs["dilations"], pads, True)
-    found = []
-    for i, (before, after) in enumerate(pads):
-        needed = (places[i] - 1) * attrs["strides"][i] + effective(attrs["window"][i], attrs["dilations"][i])
-        found.append((before, max(after, needed - sizes[i] - before)))
-    return found
+def _no_empty_windows(b: Lowering, y: Var, X: Var, attrs: dict[str, Any]) -> Var:
+    """Results without those of windows that begin behind X."""
+    strides = np.array(attrs["strides"], np.int64)
+    before = np.array([p for p, _ in attrs["padding"]], np.int64)
+    sizes = b.slice(b.shape(X), starts=(2,), ends=(len(X.shape),))
+    count = b.floor_div(b.add(sizes, before + strides - 1), strides)
+    return b.slice(y, starts=(0,) * len(strides), ends=count, axes=tuple(range(2, len(X.shape))))  # type: ignore[no-any-return]
 
 
 def _power(b: Lowering, x: Var, p: int) -> Var:
@@ -146,17 +142,14 @@ def max_unpool(
     """Zeros, but the elements of X at places I of the flattened natural result, which output_shape then pads."""
     spatial = len(kernel_shape)
     stride, around = ones(strides, spatial), padding(b, "NOTSET", pads, spatial)
-    sizes = X.shape[2:]
-    natural = (*X.shape[:2], *((d - 1) * s + k - sum(p) for d, s, k, p in zip(sizes, stride, kernel_shape, around)))
-    if not dims.is_number(natural):
-        raise b.refuse("an input of unknown shape", "declare the shapes of the model's inputs")
-    zeros = b.fill(b.constant(0, dtype=X.tensor.dtype.numpy), shape=(prod(natural),))
+    rest = [k - s - sum(p) for s, k, p in zip(stride, kernel_shape, around)]
+    natural = b.add(b.mul(b.shape(X), np.array([1, 1, *stride])), np.array([0, 0, *rest]))
+    zeros = b.fill(b.constant(0, dtype=X.tensor.dtype.numpy), shape=b.reduce_prod(natural, axes=(0,), keepdims=True))
     flat = b.scatter_elements(zeros, b.reshape(I, shape=(-1,)), b.reshape(X, shape=(-1,)))
     y = b.reshape(flat, shape=natural)
     if output_shape is None:
         return y
-    after = b.sub(output_shape, np.array(natural, np.int64))
-    return pad(b, y, b.concat(np.zeros(len(natural), np.int64), after, axis=0))
+    return pad(b, y, b.concat(np.zeros(2 + spatial, np.int64), b.sub(output_shape, natural), axis=0))
 
 
 # ---- resizing ------------------------------------------------------------------------------------------------

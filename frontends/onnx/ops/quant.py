@@ -4,7 +4,7 @@ float32 where the sum of their sizes proves that it stays within 2^24, float64 o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ..protos import elem_type
 from ..registry import onnx
 from .conv import Ints, conv
 
+Parameter = TypeVar("Parameter", Var, "Var | None")
 EXACT = {f32: 2**24, f64: 2**53}  # integers up to here are exact
 
 
@@ -25,6 +26,7 @@ def quantize_linear(
     output_dtype: int = 0, precision: int = 0, saturate: int = 1,
 ) -> Var:  # fmt: skip
     target = elem_type(output_dtype) if output_dtype else u8
+    y_scale, y_zero_point = _of_all(b, x, axis, y_scale), _of_all(b, x, axis, y_zero_point)
     if y_scale.tensor.dtype.is_integer or y_scale.tensor.dtype.bits == 8:  # which quotients do not fit
         y_scale = b.cast(y_scale, to=f32)
     return b.quantize(
@@ -45,7 +47,16 @@ def dequantize_linear(
     output_dtype: int = 0,
 ) -> Var:  # fmt: skip
     target = elem_type(output_dtype) if output_dtype else x_scale.tensor.dtype
+    x_scale, x_zero_point = _of_all(b, x, axis, x_scale), _of_all(b, x, axis, x_zero_point)
     return b.dequantize(x, x_scale, x_zero_point, to=target, axis=axis, block_size=block_size)
+
+
+def _of_all(b: Lowering, x: Var, axis: int, parameter: Parameter) -> Parameter:
+    """A list of scales or zero points of open length as one number, where x has no such axis."""
+    if parameter is None or x.tensor.shape is None or parameter.tensor.shape is None:
+        return parameter
+    alone = len(parameter.shape) == 1 and not -len(x.shape) <= axis < len(x.shape)
+    return b.reshape(parameter, shape=()) if alone else parameter
 
 
 # ---- exact products ------------------------------------------------------------------------------------------

@@ -198,27 +198,22 @@ def size(b: Lowering, data: Var) -> Var:
 def depth_to_space(b: Lowering, input: Var, *, blocksize: int, mode: str = "DCR") -> Var:
     """(N, C, H, W) as (N, C / s^2, H s, W s): the channels' parts of a block are first (DCR) or last (CRD)."""
     s, (n, c, h, w) = blocksize, b.dims(input)
-    part = c // (s * s) if isinstance(c, int) else -1
+    part = b.over(c, s * s)
     if mode == "DCR":
         blocks, perm = b.reshape(input, shape=b.mixed((n, s, s, part, h, w))), (0, 3, 4, 1, 5, 2)
     else:
         blocks, perm = b.reshape(input, shape=b.mixed((n, part, s, s, h, w))), (0, 1, 4, 2, 5, 3)
-    return b.reshape(b.transpose(blocks, perm=perm), shape=b.mixed((n, part, _times(h, s), _times(w, s))))
+    return b.reshape(b.transpose(blocks, perm=perm), shape=b.mixed((n, part, b.times(h, s), b.times(w, s))))
 
 
 @onnx("SpaceToDepth")
 def space_to_depth(b: Lowering, input: Var, *, blocksize: int, mode: str = "DCR") -> Var:
     """(N, C, H, W) as (N, C s^2, H / s, W / s), the inverse of DepthToSpace."""
     s, (n, c, h, w) = blocksize, b.dims(input)
-    if isinstance(h, Var) or isinstance(w, Var):
-        raise b.refuse("height and width are not known", "declare the shapes of the model's inputs")
-    blocks = b.reshape(input, shape=b.mixed((n, c, h // s, s, w // s, s)))
+    high, wide = b.over(h, s), b.over(w, s)
+    blocks = b.reshape(input, shape=b.mixed((n, c, high, s, wide, s)))
     perm = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
-    return b.reshape(b.transpose(blocks, perm=perm), shape=b.mixed((n, _times(c, s * s), h // s, w // s)))
-
-
-def _times(d: Dim | Var, by: int) -> Any:
-    return d if isinstance(d, Var) else d * by
+    return b.reshape(b.transpose(blocks, perm=perm), shape=b.mixed((n, b.times(c, s * s), high, wide)))
 
 
 @onnx("ReverseSequence")

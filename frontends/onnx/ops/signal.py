@@ -34,8 +34,8 @@ def stft(
     onesided: int = 1,
 ) -> Var:  # fmt: skip
     """Frames of the signal (batch, length, 1 or 2), weighted by a window, transformed: (batch, frames, places, 2)."""
-    length = _integer(b, b.dim(signal, 1))
-    size = length if window is None else _integer(b, b.dim(window, 0))
+    length = b.count(b.dim(signal, 1))
+    size = length if window is None else b.count(b.dim(window, 0))
     size = size if frame_length is None else _scalar(b, frame_length)
     starts = b.range(np.int64(0), b.add(b.sub(length, size), np.int64(1)), _scalar(b, frame_step))
     places = b.add(b.unsqueeze(starts, axes=(1,)), b.range(np.int64(0), size, np.int64(1)))
@@ -43,15 +43,6 @@ def stft(
     if window is not None:
         frames = b.mul(frames, b.unsqueeze(window, axes=(1,)))
     return b.dft(frames, axis=2, onesided=onesided)
-
-
-def _integer(b: Lowering, d: object) -> Var:
-    """A dimension as a scalar value."""
-    if isinstance(d, Var):
-        return d
-    if isinstance(d, int):
-        return b.constant(d, dtype=np.int64)
-    raise b.refuse(f"a length that is {d}", "declare the shapes of the model's inputs")
 
 
 def _scalar(b: Lowering, v: Var) -> Var:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from ....ir.graph import Var
 from ....ir.types import f32
 from ..lowering import Lowering
 from ..registry import onnx
-from .conv import Ints, check_kernel, ones, pairs
+from .conv import Ints, ones, pairs, with_kernel
 
 SAMPLE_MODES = {"bilinear": "linear", "bicubic": "cubic"}  # as opset 16 called them
 
@@ -107,9 +110,10 @@ def col2im(
     b: Lowering, input: Var, image_shape: Var, block_shape: Var, *, dilations: Ints | None = None,
     pads: Ints | None = None, strides: Ints | None = None,
 ) -> Var:  # fmt: skip
-    spatial = block_shape.shape[0]
-    if not isinstance(spatial, int):
-        raise b.refuse("the length of block_shape is not known")
+    told = (block_shape.shape[0], image_shape.shape[0], *(len(v) for v in (strides, dilations) if v is not None))
+    spatial = next((n for n in told if isinstance(n, int)), None)
+    if spatial is None:
+        raise b.refuse("the number of spatial axes is not known", "declare the length of block_shape")
     return b.col2im(
         input,
         image=image_shape,
@@ -131,42 +135,46 @@ def deform_conv(
     X: (N, C, H, W), W: (O, C / group, kh, kw), offset: (N, offset_group * kh * kw * 2, h, w), mask the same
     without the 2.
     """
-    check_kernel(kernel_shape, W.shape[2:])
+    W = with_kernel(b, W, kernel_shape)
     if len(X.shape) != 4:
         raise b.refuse(f"X has rank {len(X.shape)}, expected 4")
-    sizes = (*X.shape, *W.shape, *offset.shape)
-    if not all(isinstance(d, int) for d in sizes):
-        raise b.refuse("sizes are not known", "declare the shapes of the model's inputs")
-    n, c, high, wide, filters, _, kh, kw, _, _, h, w = (int(d) for d in sizes)  # type: ignore[call-overload]
-    points, parts = kh * kw, offset_group
-    base = _kernel_places((kh, kw), (h, w), ones(strides, 2), ones(dilations, 2), pairs(pads, 2))
-    moved = b.reshape(offset, shape=(n, parts, points, 2, h, w))
-    moved = b.transpose(b.cast(moved, to=f32), perm=(0, 1, 2, 4, 5, 3))
-    places = b.slice(b.add(moved, base), starts=(-1,), ends=(-(2**31),), axes=(5,), steps=(-1,))  # the last axis first
-    images = b.reshape(X, shape=(n * parts, c // parts, high, wide))
+    filters, per_group, kh, kw = W.shape
+    if not (isinstance(filters, int) and isinstance(per_group, int) and isinstance(kh, int) and isinstance(kw, int)):
+        raise b.refuse("the sizes of the weights are not known", "declare the shapes of the model's inputs")
+    points, parts, channels = kh * kw, offset_group, per_group * group
+    (n, _, high, wide), (h, w) = b.dims(X), b.dims(offset)[2:]
+    base = _kernel_places(b, (kh, kw), (h, w), ones(strides, 2), ones(dilations, 2), pairs(pads, 2))
+    moved = b.reshape(b.cast(offset, to=f32), shape=b.mixed((n, parts, points, 2, h, w)))
+    moved = b.transpose(b.add(moved, base), perm=(0, 1, 2, 4, 5, 3))
+    places = b.slice(moved, starts=(-1,), ends=(-(2**31),), axes=(5,), steps=(-1,))  # the last axis first
+    every = b.times(n, parts)
     samples = b.grid_sample(
-        images, b.reshape(places, shape=(n * parts, points, h * w, 2)), mode="linear", padding="zeros", align="pixels"
-    )  # (n * parts, c / parts, points, h * w)
+        b.reshape(X, shape=b.mixed((every, channels // parts, high, wide))),
+        b.reshape(places, shape=b.mixed((every, b.times(h, points), w, 2))),
+        mode="linear", padding="zeros", align="pixels",
+    )  # (n * parts, c / parts, points * h, w)  # fmt: skip
     if mask is not None:
-        samples = b.mul(samples, b.reshape(mask, shape=(n * parts, 1, points, h * w)))
-    columns = b.reshape(samples, shape=(n, group, c // group * points, h * w))
-    weights = b.reshape(W, shape=(1, group, filters // group, c // group * points))
-    y = b.reshape(b.matmul(weights, columns), shape=(n, filters, h, w))
+        samples = b.mul(samples, b.reshape(mask, shape=b.mixed((every, 1, b.times(h, points), w))))
+    columns = b.reshape(samples, shape=b.mixed((n, group, per_group * points, -1)))
+    weights = b.reshape(W, shape=(1, group, filters // group, per_group * points))
+    y = b.reshape(b.matmul(weights, columns), shape=b.mixed((n, filters, h, w)))
     return y if B is None else b.add(y, b.reshape(B, shape=(-1, 1, 1)))
 
 
 def _kernel_places(
-    kernel: Ints, out: Ints, strides: Ints, dilations: Ints, padding: tuple[tuple[int, int], ...]
-) -> np.ndarray:
-    """The (y, x) at which the points of a kernel lie for each place of the result: (kh * kw, h, w, 2)."""
-    axes = [
-        np.arange(k)[:, None] * d + np.arange(o) * s - before
+    b: Lowering, kernel: Ints, out: Sequence[Any], strides: Ints, dilations: Ints,
+    padding: tuple[tuple[int, int], ...],
+) -> Var:  # fmt: skip
+    """The (y, x) at which the points of a kernel lie for each place of the result: (kh * kw, 2, h, w), in floats."""
+    rows, columns = (
+        b.add(b.mul(b.range(np.int64(0), b.count(o), np.int64(1)), s), np.arange(k)[:, None] * d - before)
         for k, o, s, d, (before, _) in zip(kernel, out, strides, dilations, padding)
-    ]
-    (kh, h), (kw, w) = (a.shape for a in axes)
-    y = np.broadcast_to(axes[0][:, None, :, None], (kh, kw, h, w))
-    x = np.broadcast_to(axes[1][None, :, None, :], (kh, kw, h, w))
-    return np.stack((y, x), -1).reshape(kh * kw, h, w, 2).astype(np.float32)
+    )  # (kh, h), (kw, w)
+    shape = b.vector([*kernel, *out])
+    y = b.expand(b.unsqueeze(rows, axes=(1, 3)), shape=shape)
+    x = b.expand(b.unsqueeze(columns, axes=(0, 2)), shape=shape)
+    both = b.concat(b.unsqueeze(y, axes=(2,)), b.unsqueeze(x, axes=(2,)), axis=2)
+    return b.cast(b.reshape(both, shape=b.mixed((kernel[0] * kernel[1], 2, *out))), to=f32)  # type: ignore[no-any-return]
 
 
 @onnx("MaxRoiPool")

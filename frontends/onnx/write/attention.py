@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....ir.types import boolean
+from ....ir.types import boolean, f32
 from ..emitter import Emitter, Item
 from . import export
 
@@ -15,7 +15,10 @@ def attention(
     scale: float, causal: bool, soft_cap: float | None,
 ) -> Item:  # fmt: skip
     """Written out: the operator of opset 23 means another thing by a row that may see nothing."""
-    rank = k.rank
+    rank, narrow = k.rank, q.dtype
+    if narrow.bits < 32:  # as the kernel computes
+        q, k, v = (w.cast(x, f32) for x in (q, k, v))
+        bias = None if bias is None else w.cast(bias, f32)
     turned = w.transpose(k, (*range(rank - 2), rank - 1, rank - 2))
     s = w.MatMul(w.Mul(q, scale), turned)
     if soft_cap is not None:
@@ -24,7 +27,7 @@ def attention(
     allowed = [m for m in (mask, _before(w, q, k) if causal else None) if m is not None]
     for m in allowed:
         s = w.Where(m, s, w.constant(np.finfo(q.dtype.numpy).min, "lowest", dtype=q.dtype.numpy), result=q.dtype)
-    return w.MatMul(w.Softmax(s, axis=-1), v)  # type: ignore[no-any-return]
+    return w.cast(w.MatMul(w.Softmax(s, axis=-1), v), narrow)
 
 
 def _before(w: Emitter, q: Item, k: Item) -> Item:

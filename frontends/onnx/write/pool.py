@@ -87,7 +87,7 @@ def resize(w: Emitter, x: Item, **attrs: Any) -> Item:
     """As ONNX's operator where it knows the filter, else as products with the matrices of the filter."""
     known = attrs["mode"] in KNOWN_MODES and not attrs["fraction_steps"]
     usual = attrs["mode"] != "cubic" or _of_images(x, attrs["sizes"], attrs["axes"])
-    common = usual and _scales_survive(attrs["scales"])
+    common = usual and _scales_survive(x, **{name: attrs[name] for name in ("sizes", "axes", "scales")})
     if known and common and (w.opset >= 18 or not attrs["antialias"]):
         return _resized(w, x, **attrs)
     run_time = any(isinstance(attrs[name], Item) for name in ("sizes", "scales", "roi"))
@@ -102,9 +102,13 @@ def resize(w: Emitter, x: Item, **attrs: Any) -> Item:
     )
 
 
-def _scales_survive(scales: Any) -> bool:
-    """ONNX's scales are f32: rounded, one can be too short for the size that it stands for."""
-    return isinstance(scales, Item) or all(float(np.float32(s)) == s for s in scales)
+def _scales_survive(x: Item, sizes: Any, axes: Ints, scales: Any) -> bool:
+    """Whether scales are ONNX's: these are f32, and the sizes that they give are cut (of a kept ratio, rounded)."""
+    if isinstance(scales, Item):
+        return True
+    known = [] if isinstance(sizes, Item) else [(x.shape[a], s, n) for a, s, n in zip(axes, scales, sizes)]
+    cut = all(int(old * s) == new for old, s, new in known if isinstance(old, int) and isinstance(new, int))
+    return cut and all(float(np.float32(s)) == s for s in scales)
 
 
 def _of_images(x: Item, sizes: Any, axes: Ints) -> bool:
@@ -196,4 +200,4 @@ def _scales(w: Emitter, scales: Any) -> Item:
     return w.cast(scales if isinstance(scales, Item) else np.array(scales, float), f32)
 
 
-refuse("it belongs to a gradient", "max_pool_grad", "max_pool_pick", "avg_pool_grad", "resize_grad")
+refuse("it belongs to a gradient", "max_pool_record", "max_pool_grad", "max_pool_pick", "avg_pool_grad", "resize_grad")

@@ -6,6 +6,7 @@ as x has its maxima in the same places, which is all that its derivative knows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -26,9 +27,15 @@ def max_pool(b: Builder, x: Var, g: Var, *, out: Var, **windows: Any) -> Any:
     return b.max_pool_grad(x, out, g, all_ties=len(x.shape) == 5, **windows)
 
 
+@partial(rule, keywords=("out", *WINDOWS))
+def max_pool_record(b: Builder, x: Var, above: Sequence[Var], *, out: Sequence[Var], **windows: Any) -> Any:
+    """By the gradient op, which reads the record: whole numbers, which have no gradient."""
+    return b.max_pool_grad(x, out[0], above[0], out[1], **windows)
+
+
 @partial(rule, keywords=(*WINDOWS, "all_ties"))
-def max_pool_grad(b: Builder, x: Var, y: Var, g: Var, h: Var, **windows: Any) -> Any:
-    return None, None, b.max_pool_pick(x, y, h, **windows)
+def max_pool_grad(b: Builder, x: Var, y: Var, g: Var, record: Var | None, h: Var, **windows: Any) -> Any:
+    return None, None, b.max_pool_pick(x, y, h, **windows), None
 
 
 @partial(rule, keywords=(*WINDOWS, "all_ties"))
