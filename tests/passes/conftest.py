@@ -1,4 +1,4 @@
-"""Passes check themselves in their tests: what one changes of the numbers is its fault, whatever is tested."""
+"""Passes check themselves in their tests: what one breaks, or changes of the numbers, is its fault."""
 
 from __future__ import annotations
 
@@ -9,6 +9,5 @@ CHEAP = ("test_affine", "test_directions", "test_movements", "test_recognize")  
 
 @pytest.fixture(autouse=True)
 def checked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where that is cheap, the results of a graph before and after every pass are compared."""
-    if request.path.stem in CHEAP:
-        monkeypatch.setenv("TENUN_VERIFY", "numbers")
+    """A graph is verified after every pass; where that is cheap, its results before and after are compared too."""
+    monkeypatch.setenv("TENUN_VERIFY", "numbers" if request.path.stem in CHEAP else "structure")
