@@ -510,8 +510,14 @@ def _ends(graph: Graph, home: Callable[[Node], str | None]) -> dict[Node, Hashab
         n: (homes[n], n.outputs[0].type.dtype, _shapes(n)[0])
         for n in graph.nodes
         if homes[n] and n.outputs and isinstance(n.outputs[0].type, Tensor)
-        and (graph.is_output(n.outputs[0]) or any(homes[u] != homes[n] for u in n.outputs[0].users))
+        and leaves(graph, n.outputs[0], homes.get)
     }  # fmt: skip
+
+
+def leaves(graph: Graph, var: Var, region: Callable[[Node], str | None]) -> bool:
+    """Whether a value is read outside of the region, or layer, that makes it."""
+    home = None if var.producer is None else region(var.producer)
+    return graph.is_output(var) or any(region(user) != home for user in var.users)
 
 
 def _grouped(left: Iterable[Any], right: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, Sides]:

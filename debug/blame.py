@@ -20,9 +20,9 @@ from ..errors import TenunError
 from ..ir.graph import Node, Var
 from ..passes import interpret
 from ..passes.interpret import Evaluate
-from .align import Alignment, Pair, completed, label
+from .align import Alignment, Pair, completed, label, leaves
 from .measure import Measure, fitted, measure, usual_tolerance
-from .regions import leaves, regions_of
+from .regions import regions_of
 
 LOCAL = 0.2  # share of the tolerance that a layer alone may use up
 

@@ -19,9 +19,9 @@ from ..ir.graph import Graph, Node, Var
 from ..ir.text import value_text
 from ..ir.types import Tensor
 from ..passes.interpret import Evaluate
-from .align import TELLING, Alignment, Homes, Pair, align, completed, label, parts
+from .align import TELLING, Alignment, Homes, Pair, align, completed, label, leaves, parts
 from .measure import measure
-from .regions import Regions, heads_of, leaves, regions_of
+from .regions import Regions, heads_of, regions_of
 
 CLOSE = 1e-6  # relative: numbers that a file keeps in another precision
 FOLDED = 1e-5  # of the largest element: weights that were multiplied with others, in one order or another

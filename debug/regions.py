@@ -7,9 +7,9 @@ values that leave it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
-from ..ir.graph import Graph, Node, Var
+from ..ir.graph import Node
 from .align import Alignment, Homes, label, parts
 
 Regions = Mapping[Node, str]
@@ -66,9 +66,3 @@ def _makers(node: Node) -> list[Node]:
 
 def _readers(node: Node) -> list[Node]:
     return [user for v in node.outputs for user in v.users]
-
-
-def leaves(graph: Graph, var: Var, region: Callable[[Node], str | None]) -> bool:
-    """Whether a value is read outside of the region that makes it."""
-    home = None if var.producer is None else region(var.producer)
-    return graph.is_output(var) or any(region(user) != home for user in var.users)

@@ -16,7 +16,7 @@ from ..ir import dims
 from ..ir.attributes import substitute_dims
 from ..ir.dims import Dim
 from ..ir.graph import Graph, Node, Var
-from ..ir.types import Tensor, Type
+from ..ir.types import Tensor, Type, map_dims
 
 Evaluate = Callable[..., tuple[Any, ...]]
 Values = dict[Var, Any]
@@ -33,7 +33,7 @@ class Body:
     @property
     def output_types(self) -> tuple[Type, ...]:
         """The types of the outputs, with the sizes that are known."""
-        return tuple(_sized(v.type, self.sizes) for v in self.graph.outputs)
+        return tuple(map_dims(v.type, partial(dims.substitute, values=self.sizes)) for v in self.graph.outputs)
 
     def __call__(self, *arrays: Any) -> list[Any]:
         return results(self.graph, dict(zip((v.name for v in self.graph.inputs), arrays)), self.evaluate, self.sizes)
@@ -99,13 +99,6 @@ def _sizes(values: Values) -> dict[str, Dim]:
             if name is not None:
                 found.setdefault(name, size)
     return found
-
-
-def _sized(t: Type, sizes: Mapping[str, Dim]) -> Type:
-    """A type with sizes in the place of symbols."""
-    if not isinstance(t, Tensor) or t.shape is None:
-        return t
-    return Tensor(t.dtype, tuple(dims.substitute(d, sizes) for d in t.shape))
 
 
 def _last_readers(graph: Graph) -> dict[Node, list[Var]]:

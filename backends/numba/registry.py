@@ -18,7 +18,6 @@ from ..numpy.registry import KERNELS, Kernel, Kernels
 
 ROWS: dict[str, Kernel] = {}
 
-REUSE = 100  # compiled steps share their work out by themselves, at less cost than shards
 
 # Products read the windows where they are, and transforms stay in registers.
 PRICES = Prices(product=95e9, copy=inf, element=1e-10, least_channels=16)
@@ -44,4 +43,4 @@ def table() -> Kernels:
     from .copies import copied
     from .crew import joined
 
-    return Kernels("numba", {**KERNELS, **ROWS}, copied, PRICES, joined, REUSE)
+    return Kernels("numba", {**KERNELS, **ROWS}, copied, PRICES, joined)

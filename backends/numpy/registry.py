@@ -84,9 +84,6 @@ def is_native(step: Step) -> bool:
 class Kernels:
     """The table that plans are bound with: op name -> row, under a name that tells what was measured with it; how
     views are copied that have to be elsewhere; what convolutions cost; how the steps of a plan are joined to fewer.
-
-    `reuse`: operations for each byte of weights from which on a shard is worth it: every shard reads all of them, and
-    memory is what threads share.
     """
 
     name: str
@@ -94,7 +91,6 @@ class Kernels:
     copied: Callable[[Array, Array], list[Step]] = copied
     prices: Prices = NUMPY_PRICES
     joined: Callable[[Sequence[Step]], Sequence[Step]] = list
-    reuse: int = 100
 
 
 NUMPY = Kernels("numpy", KERNELS)

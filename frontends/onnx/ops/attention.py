@@ -17,7 +17,7 @@ from ....ir.types import DType
 from ..lowering import Lowering
 from ..protos import elem_type
 from ..registry import onnx
-from .contrib_attention import join_heads, split_heads
+from .contrib_attention import join_heads, length, numbers_below, split_heads
 
 
 @onnx("Attention", since=23)
@@ -81,7 +81,7 @@ def _for_each_head(b: Lowering, x: Var, q: Var) -> Var:
         return x
     if dims.is_number((heads, own)) and heads % own:
         raise b.refuse(f"{heads} heads of queries for {own} heads of keys and values")
-    return b.repeat(x, repeats=b.floor_div(_count(b, q, 1), _count(b, x, 1)), axis=1)  # type: ignore[no-any-return]
+    return b.repeat(x, repeats=b.floor_div(length(b, q, 1), length(b, x, 1)), axis=1)  # type: ignore[no-any-return]
 
 
 def _default_scale(b: Lowering, q: Var) -> float | Var:
@@ -142,7 +142,7 @@ def _of_mask(b: Lowering, mask: Var | None, q: Var, k: Var) -> tuple[Var | None,
         mask = b.cast_like(mask, q)
     total, given = k.shape[2], mask.shape[-1]
     if total != given or not dims.known(total):
-        places = b.sub(_count(b, k, 2), _count(b, mask, -1))
+        places = b.sub(length(b, k, 2), length(b, mask, -1))
         missing = total - given if dims.is_number((total, given)) else places
         nothing = _number(0 if is_flag else -np.inf, mask)
         if isinstance(missing, Var):
@@ -152,16 +152,6 @@ def _of_mask(b: Lowering, mask: Var | None, q: Var, k: Var) -> tuple[Var | None,
             shape = b.vector([*b.dims(mask)[:-1], missing])
         mask = b.concat(mask, b.fill(nothing, shape=shape), axis=-1)
     return (mask, None) if is_flag else (None, mask)
-
-
-def _count(b: Lowering, x: Var, axis: int) -> Var:
-    size = x.shape[axis]
-    return b.constant(np.int64(size)) if isinstance(size, int) else b.gather(b.shape(x), np.int64(axis))  # type: ignore[no-any-return]
-
-
-def _places(b: Lowering, x: Var) -> Var:
-    """0, 1, ... along axis 2."""
-    return b.range(np.int64(0), _count(b, x, 2), np.int64(1))  # type: ignore[no-any-return]
 
 
 def _within(
@@ -175,11 +165,11 @@ def _within(
         raise b.refuse(f"windows of {left} and {right} keys")
     if left < 0 and right < 0:
         return None
-    rows, columns = b.unsqueeze(_places(b, q), axes=(1,)), _places(b, k)
+    rows, columns = b.unsqueeze(numbers_below(b, length(b, q, 2)), axes=(1,)), numbers_below(b, length(b, k, 2))
     if past is not None:
-        rows = b.add(rows, _count(b, past, 2))
+        rows = b.add(rows, length(b, past, 2))
     elif filled is not None:
-        offsets = b.sub(b.cast(filled, to="i64"), _count(b, q, 2))
+        offsets = b.sub(b.cast(filled, to="i64"), length(b, q, 2))
         rows = b.add(rows, b.reshape(offsets, shape=(-1, 1, 1, 1)))
     ahead = None if right < 0 else b.less_equal(columns, b.add(rows, np.int64(right)) if right else rows)
     behind = None if left < 0 else b.less_equal(b.sub(rows, np.int64(left)), columns)
@@ -190,4 +180,4 @@ def _filled(b: Lowering, k: Var, count: Var | None) -> Var | None:
     """The places of a cache that hold something."""
     if count is None:
         return None
-    return b.less(_places(b, k), b.reshape(b.cast(count, to="i64"), shape=(-1, 1, 1, 1)))  # type: ignore[no-any-return]
+    return b.less(numbers_below(b, length(b, k, 2)), b.reshape(b.cast(count, to="i64"), shape=(-1, 1, 1, 1)))  # type: ignore[no-any-return]

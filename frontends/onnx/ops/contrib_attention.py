@@ -37,11 +37,14 @@ def join_heads(b: Lowering, x: Var) -> Var:
     return b.reshape(b.transpose(x, perm=(0, 2, 1, 3)), shape=b.mixed((n, s, heads * width)))  # type: ignore[no-any-return]
 
 
-def _length(b: Lowering, x: Var, axis: int) -> Var:
-    return b.gather(b.shape(x), np.int64(axis))  # type: ignore[no-any-return]
+def length(b: Lowering, x: Var, axis: int) -> Var:
+    """A dimension of x as an i64 scalar."""
+    size = x.shape[axis]
+    return b.constant(np.int64(size)) if isinstance(size, int) else b.gather(b.shape(x), np.int64(axis))  # type: ignore[no-any-return]
 
 
-def _places(b: Lowering, count: Var) -> Var:
+def numbers_below(b: Lowering, count: Var) -> Var:
+    """0, 1, ... count - 1."""
     return b.range(ZERO, count, ONE)  # type: ignore[no-any-return]
 
 
@@ -67,7 +70,7 @@ def _kept(b: Lowering, mask: Var, q: Var, total: Var) -> Var:
         return _within(b, mask, q, total)
     kept = b.not_equal(mask, 0)
     if rank == 4:  # a square for the longest sequence: rows of the queries at the end, columns of the keys
-        rows = b.sub(total, _length(b, q, 2))
+        rows = b.sub(total, length(b, q, 2))
         starts, ends = b.vector([rows, b.constant(ZERO)]), b.vector([total, total])
         return b.slice(kept, starts=starts, ends=ends, axes=(2, 3))  # type: ignore[no-any-return]
     return b.unsqueeze(kept, axes=(1, 2) if rank == 2 else (1,))  # type: ignore[no-any-return]
@@ -78,7 +81,7 @@ def _within(b: Lowering, lengths: Var, q: Var, total: Var) -> Var:
     batch, count = q.shape[0], lengths.shape[0]
     if dims.is_number((batch, count)) and count not in (batch, 2 * batch):
         raise b.refuse(f"a mask of {count} numbers for {batch} samples")
-    places, bounds = _places(b, total), b.cast(lengths, to="i64")
+    places, bounds = numbers_below(b, total), b.cast(lengths, to="i64")
     if not dims.known(batch) or count != 2 * batch:
         return _column(b, b.less(places, b.unsqueeze(bounds, axes=(1,))))
     ends, starts = (b.unsqueeze(v, axes=(1,)) for v in b.split(bounds, axis=0, sizes=(batch, batch)))
@@ -91,9 +94,9 @@ def _column(b: Lowering, kept: Var) -> Var:
 
 def _causal(b: Lowering, q: Var, total: Var) -> Var:
     """Which keys (S, T) are not behind the query, the last query being at the last key."""
-    first = b.sub(total, _length(b, q, 2))
-    rows = b.unsqueeze(b.add(_places(b, _length(b, q, 2)), first), axes=(1,))
-    return b.less_equal(b.unsqueeze(_places(b, total), axes=(0,)), rows)  # type: ignore[no-any-return]
+    first = b.sub(total, length(b, q, 2))
+    rows = b.unsqueeze(b.add(numbers_below(b, length(b, q, 2)), first), axes=(1,))
+    return b.less_equal(b.unsqueeze(numbers_below(b, total), axes=(0,)), rows)  # type: ignore[no-any-return]
 
 
 # ---- the formula ---------------------------------------------------------------------------------------------
@@ -104,7 +107,7 @@ def _attend(
     filter_value: float | None,
 ) -> Var:  # fmt: skip
     """softmax(scale q kᵀ + mask + bias) v, joined to (B, S, N * D)."""
-    total = _length(b, k, 2)
+    total = length(b, k, 2)
     if mask is not None:
         added = _additive(b, _kept(b, mask, q, total), q, FILTER if filter_value is None else filter_value)
         bias = added if bias is None else b.add(added, bias)
@@ -229,7 +232,7 @@ def rotary_embedding(
     x = split_heads(b, input, heads) if flat else input
     if position_ids.shape in ((1,), ()):
         first = b.reshape(b.cast(position_ids, to="i64"), shape=(1,))
-        position_ids = b.unsqueeze(b.add(_places(b, _length(b, x, 2)), first), axes=(0,))
+        position_ids = b.unsqueeze(b.add(numbers_below(b, length(b, x, 2)), first), axes=(0,))
     y = rotated(b, x, position_ids, cos_cache, sin_cache, bool(interleaved))
     return join_heads(b, y) if flat else y
 
@@ -279,12 +282,8 @@ def group_query_attention(
     sinks = smooth_softmax == 1 or head_sink is not None
     if qk_output not in (0, 1, 2) or (qk_output and (sinks or attention_bias is not None)):
         raise b.refuse(f"qk_output {qk_output}, or with attention_bias, head_sink or smooth_softmax")
-    codes = [
-        None
-        if kind == "NONE"
-        else _Codes(b, scale, () if kind == "PER_TENSOR" else (1, kv_num_heads, 1, -1), kv_cache_bit_width)
-        for kind, scale in ((k_quant_type, k_scale), (v_quant_type, v_scale))
-    ]
+    kinds = (k_quant_type, k_scale), (v_quant_type, v_scale)
+    codes = [_codes(b, kind, given, kv_num_heads, kv_cache_bit_width) for kind, given in kinds]
     if key is None or value is None:
         width = query.shape[2] // (num_heads + 2 * kv_num_heads)
         query, key, value = b.split(
@@ -295,9 +294,11 @@ def group_query_attention(
     if q_norm_weight is not None and k_norm_weight is not None:
         q = b.rms_norm(q, q_norm_weight, axes=(-1,), epsilon=q_norm_epsilon or qk_norm_epsilon)
         k = b.rms_norm(k, k_norm_weight, axes=(-1,), epsilon=k_norm_epsilon or qk_norm_epsilon)
-    fresh = _length(b, q, 2)
+    fresh = length(b, q, 2)
     first = _first_places(b, seqlens_k, fresh if query_seqlens is None else _rows_of(b, query_seqlens))
-    rows = b.add(first, b.unsqueeze(_places(b, fresh), axes=(0,)))  # (B, S): the place of each query among the keys
+    rows = b.add(
+        first, b.unsqueeze(numbers_below(b, fresh), axes=(0,))
+    )  # (B, S): the place of each query among the keys
     if do_rotary:
         if cos_cache is None or sin_cache is None:
             raise b.refuse("do_rotary without cos_cache and sin_cache")
@@ -307,7 +308,7 @@ def group_query_attention(
     fresh_k, fresh_v = (x if c is None else c.written(x) for x, c in zip((k, v), codes))
     caches = [_cached(b, old, new, rows, total) for old, new in ((past_key, fresh_k), (past_value, fresh_v))]
     k, v = (x if c is None else c.read(x, q) for x, c in zip(caches, codes))
-    kept = _seen(b, rows, _length(b, k, 2), seqlens_k, bool(causal), local_window_size)
+    kept = _seen(b, rows, length(b, k, 2), seqlens_k, bool(causal), local_window_size)
     every = num_heads // kv_num_heads
     wide_k, wide_v = (x if every == 1 else b.repeat(x, repeats=every, axis=1) for x in (k, v))
     settings: dict[str, Any] = {"scale": _scale(scale, q), "soft_cap": softcap or None}
@@ -362,6 +363,12 @@ class _Codes:
         return b.mul(x, self._scales(x))  # type: ignore[no-any-return]
 
 
+def _codes(b: Lowering, kind: str, scale: Var | None, heads: int, bits: int) -> _Codes | None:
+    """How a cache is written, by the name of its quantisation; None for numbers as they are."""
+    shape = () if kind == "PER_TENSOR" else (1, heads, 1, -1)
+    return None if kind == "NONE" else _Codes(b, scale, shape, bits)
+
+
 def _first_places(b: Lowering, seqlens_k: Var, fresh: Var) -> Var:
     """(B, 1): how many keys a sample has in the cache; none in the first run, where shorter samples are padded.
 
@@ -374,7 +381,7 @@ def _cached(b: Lowering, past: Var | None, new: Var, rows: Var, total: Var) -> V
     """(B, N, T, D): the cache with new keys or values at their places, T being its size or `total`, the larger."""
     if past is None:
         return new
-    extra = b.maximum(b.sub(total, _length(b, past, 2)), np.int64(0))
+    extra = b.maximum(b.sub(total, length(b, past, 2)), np.int64(0))
     shape = b.concat(b.slice(b.shape(past), starts=(0,), ends=(2,)), b.reshape(extra, shape=(1,)),
                      b.slice(b.shape(past), starts=(3,), ends=(4,)), axis=0)  # fmt: skip
     zeros = b.fill(b.constant(0, dtype=past.tensor.dtype.numpy), shape=shape)
@@ -386,7 +393,7 @@ def _cached(b: Lowering, past: Var | None, new: Var, rows: Var, total: Var) -> V
 
 def _seen(b: Lowering, rows: Var, count: Var, seqlens_k: Var, causal: bool, window: int) -> Var:
     """(B, 1, S, T): which keys each query attends to."""
-    places = b.reshape(_places(b, count), shape=(1, 1, -1))
+    places = b.reshape(numbers_below(b, count), shape=(1, 1, -1))
     own = b.unsqueeze(rows, axes=(2,))
     if causal:
         kept = b.less_equal(places, own)
@@ -402,7 +409,7 @@ def _widened(b: Lowering, bias: Var | None, k: Var) -> Var | None:
     if bias is None or bias.shape[-1] == k.shape[2]:
         return bias
     rank = len(bias.shape)
-    lack = b.maximum(b.sub(_length(b, k, 2), _length(b, bias, rank - 1)), np.int64(0))
+    lack = b.maximum(b.sub(length(b, k, 2), length(b, bias, rank - 1)), np.int64(0))
     shape = b.concat(b.slice(b.shape(bias), starts=(0,), ends=(rank - 1,)), b.reshape(lack, shape=(1,)), axis=0)
     zeros = b.fill(b.constant(0, dtype=bias.tensor.dtype.numpy), shape=shape)
     return b.concat(bias, zeros, axis=rank - 1)  # type: ignore[no-any-return]
