@@ -1,21 +1,35 @@
-"""What every test has: each graph made in it must survive printing and parsing."""
+"""What every test has: the same random numbers in any order, and each graph made in it survives printing and parsing."""
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
+import numpy as np
 import pytest
 
 from tenun.ir.graph import Graph
 from tenun.ir.text import parse
 from tenun.ir.verify import difference
+from tenun.training.seeds import set_random_seed
 
 # A busy machine is no failure, and CI tries the same examples every time; elsewhere new ones are tried.
 hypothesis.settings.register_profile("tenun", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("tenun")
+
+
+@pytest.fixture(autouse=True)
+def same_numbers(request: pytest.FixtureRequest) -> None:
+    """Weights (Keras takes its seeds from `random`), dropout and data are the same, whichever tests ran before."""
+    random.seed(0)
+    np.random.seed(0)
+    set_random_seed(0)
+    for each in vars(request.module).values():
+        if isinstance(each, np.random.Generator):
+            each.bit_generator.state = type(each.bit_generator)(0).state
 
 
 @pytest.fixture(autouse=True)
