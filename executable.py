@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 OnNode = Callable[[Node, list[Any]], None]
-
-LOG = logging.getLogger("tenun")
 
 
 class Executable:
@@ -180,12 +177,15 @@ class Executable:
         """The names of what is asked for, and a program for a copy of the loaded graph that returns that."""
         with self._lock:
             if asked not in self._fetching:
+                import logging
+
+                log = logging.getLogger("tenun")
                 copy = self.graph.copy()
                 values = find_values(copy, asked)
                 for name, var in values.items():
                     inside = swallowed(self.optimized, var)
                     if inside is not None:
-                        LOG.info("%s is kept apart: the optimised graph computes it within %s", name, inside)
+                        log.info("%s is kept apart: the optimised graph computes it within %s", name, inside)
                 copy.set_outputs(values.values(), values)
                 copy.state = []
                 manager = PassManager(self.passes, Context(self._backend.evaluate))

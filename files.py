@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from .errors import TenunError
@@ -26,6 +25,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
 
 def _write_beside(target: Path, data: bytes) -> None:
+    import secrets
+
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
 from ..errors import UnsupportedError
 from ..ir.graph import Graph
+from ..ir.records import record
 
 
-@dataclass(frozen=True)
+@record
 class Options:
     """How to run: `threads` to use (None: the variable TENUN_THREADS, else the cores at hand), bytes that an arena may
     have (`memory_limit`), only algorithms that do not round more than sums of products do (`exact`), or those that

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from ..backends.cache import cache_folder, processor
-from ..backends.numpy.shards import BLAS, cores
-from ..backends.numpy.workers import MOST, Parallel, several
+from ..backends.numpy.shards import BLAS
+from ..backends.numpy.workers import MOST, Parallel, cores, several
 from ..errors import TenunError
 from ..files import write_atomically
 

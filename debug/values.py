@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from ..errors import RunError
@@ -94,6 +93,8 @@ def _matching(layers: dict[str, Var], values: dict[str, Var], pattern: str) -> d
 
 
 def _missing(graph: Graph | None, layers: dict[str, Var], values: dict[str, Var], name: str) -> RunError:
+    from difflib import get_close_matches
+
     if graph is not None and name.lstrip("@") in graph.weights:
         hint = f"it is a weight: graph.weights[{name.lstrip('@')!r}] has it"
         return RunError(f"the graph has no value or layer called {name!r}", hint=hint)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from ..ir.graph import Graph
 from ..ir.samples import random_inputs
 from ..ir.text import all_graphs, graph_text, named_constants, parse
 from ..ir.types import DTYPES, type_of
-from ..passes.interpret import Evaluate, results
+
+if TYPE_CHECKING:
+    from ..passes.interpret import Evaluate
 
 # safetensors name: ours
 _DTYPES = {
@@ -58,6 +60,8 @@ def _sampled(graph: Graph, evaluate: Evaluate) -> Sample | None:
     """Seeded inputs by name and the outputs for them; None where that is not to be had, or not the same every time."""
     if any(node.op.has("random") for each in all_graphs(graph) for node in each.nodes):
         return None
+    from ..passes.interpret import results
+
     try:
         inputs = random_inputs(graph)
         outputs = dict(zip(graph.output_names, results(graph, inputs, evaluate)))

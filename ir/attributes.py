@@ -7,14 +7,14 @@ tuples of these, None, and NumPy scalars nowhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from .dims import Dim, Expr
+from .records import record
 from .types import DType, dtype
 
 
-@dataclass(frozen=True)
+@record
 class Activation:
     """An elementwise op applied to the result of another op: its name and attributes (`leaky_relu`, alpha 0.2).
 
@@ -111,7 +111,7 @@ Padding = Any
 __all__ = ["LINEAR", "Activation", "DType", "Dim", "Dims", "Floats", "Ints", "Padding", "Pairs", "Strs", "check"]
 
 
-@dataclass(frozen=True)
+@record
 class Attribute:
     """A declared attribute: name, kind (a row of KINDS), whether None is allowed, and the default."""
 

@@ -22,7 +22,7 @@ import numpy as np
 from ..errors import GraphError, ShapeError, TenunError
 from . import attributes, dims
 from .graph import Graph, Node, Var
-from .op import OPS, Op, infer, lookup
+from .op import Op, infer, lookup
 from .types import Tensor, Type
 
 
@@ -35,7 +35,7 @@ class Builder:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         name = name.rstrip("_")
         try:
-            op = OPS[name] if name in OPS else lookup(name)
+            op = lookup(name)
         except KeyError:
             raise AttributeError(f"no op is called {name!r}") from None
         return partial(self._call, op)

@@ -11,7 +11,6 @@ No kernel, no pass, no frontend, no file format enters this module.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from operator import is_
 from typing import Any, NamedTuple
@@ -85,10 +84,16 @@ class Constant:
     def digest(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the elements (C order, little endian)."""
         if self._digest is None:
-            assert self.data is not None
-            raw = repr(self.data.tolist()).encode() if self.data.dtype == object else self.data.tobytes()
-            self._digest = hashlib.sha256(raw).hexdigest()[:16]
+            import hashlib
+
+            self._digest = hashlib.sha256(self.raw).hexdigest()[:16]
         return self._digest
+
+    @property
+    def raw(self) -> bytes:
+        """The elements as bytes: alike where they are the same."""
+        assert self.data is not None
+        return repr(self.data.tolist()).encode() if self.data.dtype == object else self.data.tobytes()
 
 
 class Node:

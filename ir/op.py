@@ -20,6 +20,9 @@ from ..errors import ShapeError
 from . import attributes, dims
 from .attributes import Attribute
 from .dims import UNKNOWN, Dim
+from .ops import CONTENTS
+from .records import record
+from .tables import Table, contents
 from .types import DType, Tensor, Type, Unknown
 
 TRAITS = {
@@ -42,7 +45,7 @@ TRAITS = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Input:
     """A declared operand."""
 
@@ -93,13 +96,11 @@ class Op:
         return (lookup, (self.name,))
 
 
-OPS: dict[str, Op] = {}
+OPS: Table[str, Op] = Table(f"{__package__}.ops", CONTENTS, contents(CONTENTS))
 
 
 def lookup(name: str) -> Op:
     """The op called name; KeyError if there is none."""
-    from . import ops  # noqa: F401 - declares them
-
     return OPS[name]
 
 
@@ -165,7 +166,7 @@ def declare_op(
         concrete=concrete,
         canonical=canonical,
     )
-    assert name not in OPS, f"op {name} is declared twice"
+    assert not OPS.has(name), f"op {name} is declared twice"
     OPS[name] = entry
     return entry
 

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import ShapeError
 from . import dims
 from .dims import Dim
+from .records import record
 
 # name in the text: (NumPy or ml_dtypes name, kind, bits)
 _DTYPES = {
@@ -168,7 +169,7 @@ class Tensor:
         return f"{self.dtype}[{inside}]"
 
 
-@dataclass(frozen=True)
+@record
 class Container:
     """What holds values of one type; the kinds differ in nothing but what they are."""
 
@@ -195,7 +196,7 @@ class Optional(Container):
     word = "optional"
 
 
-@dataclass(frozen=True)
+@record
 class Map(Container):
     """A table (dict) of values of one type by keys, integers or strings."""
 

@@ -22,21 +22,14 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Union
+from typing import Any, ClassVar, TypeVar, Union
 
 from ..errors import UnsupportedError
 from ..ir import Builder, Tensor, Var, dtype
+from ..ir.records import dataclass_transform, record
+from ..ir.tables import Table, contents
 from ..ir.types import DType, string
 from .policy import policy
-
-if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
-else:
-
-    def dataclass_transform(**_: Any) -> Any:
-        """What type checkers read (typing.dataclass_transform, from Python 3.11)."""
-        return lambda function: function
-
 
 Config = Any  # an initialiser, regulariser or constraint: a name or Keras' serialised dict, kept as it is
 Function = Any  # an activation: a name, a Layer, a function f(b, x), or None
@@ -44,7 +37,7 @@ Mask = Union[Var, None]
 C = TypeVar("C", bound="type[Layer]")
 
 
-@dataclass(frozen=True)
+@record
 class Weight:
     """A declared variable of a layer.
 
@@ -246,7 +239,64 @@ def clear_session() -> None:
 
 # ---- the table ------------------------------------------------------------------------------------------------
 
-LAYERS: dict[str, type[Layer]] = {}
+# file: the layers in it
+CONTENTS = {
+    "activation": "Activation ReLU LeakyReLU ELU ThresholdedReLU PReLU Softmax",
+    "applications": "LayerScale StochasticDepth CustomScaleLayer",
+    "attention": "MultiHeadAttention GroupQueryAttention GroupedQueryAttention Attention AdditiveAttention",
+    "audio": "MelSpectrogram STFTSpectrogram",
+    "augmentation.colour": (
+        "RandomBrightness RandomContrast RandomColorDegeneration RandomHue RandomSaturation RandomGrayscale "
+        "RandomInvert RandomPosterization Solarization RandomColorJitter"
+    ),
+    "augmentation.erasing": "RandomErasing",
+    "augmentation.filters": "RandomGaussianBlur RandomSharpness",
+    "augmentation.geometry": (
+        "RandomFlip RandomCrop RandomRotation RandomShear RandomTranslation RandomZoom RandomPerspective "
+        "RandomElasticTransform"
+    ),
+    "augmentation.histograms": "AutoContrast Equalization ContrastLimitedAdaptiveHistogramEqualization",
+    "augmentation.mixing": "MixUp CutMix",
+    "augmentation.policies": "RandAugment AugMix",
+    "category": "CategoryEncoding Discretization Hashing HashedCrossing",
+    "conv": (
+        "Conv1D Convolution1D Conv2D Convolution2D Conv3D Convolution3D Conv1DTranspose Convolution1DTranspose "
+        "Conv2DTranspose Convolution2DTranspose Conv3DTranspose Convolution3DTranspose DepthwiseConv1D "
+        "DepthwiseConv2D SeparableConv1D SeparableConvolution1D SeparableConv2D SeparableConvolution2D"
+    ),
+    "conv_recurrent": "ConvLSTM1D ConvLSTM2D ConvLSTM3D",
+    "core": "Dense Embedding ReversibleEmbedding Masking Identity",
+    "einsum": "EinsumDense",
+    "features": "Pipeline MaxNumBoundingBoxes TFDIdentity TFDConcat Feature Cross FeatureSpace",
+    "input": "InputLayer",
+    "lookup": "StringLookup IntegerLookup",
+    "merge": "Add Subtract Average Multiply Maximum Minimum Concatenate Dot",
+    "model": "Functional Sequential",
+    "norm": "BatchNormalization LayerNormalization RMSNormalization GroupNormalization UnitNormalization",
+    "pool": (
+        "MaxPooling1D MaxPool1D MaxPooling2D MaxPool2D MaxPooling3D MaxPool3D AveragePooling1D AvgPool1D "
+        "AveragePooling2D AvgPool2D AveragePooling3D AvgPool3D GlobalMaxPooling1D GlobalMaxPool1D "
+        "GlobalMaxPooling2D GlobalMaxPool2D GlobalMaxPooling3D GlobalMaxPool3D GlobalAveragePooling1D "
+        "GlobalAvgPool1D GlobalAveragePooling2D GlobalAvgPool2D GlobalAveragePooling3D GlobalAvgPool3D "
+        "AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D AdaptiveMaxPooling1D "
+        "AdaptiveMaxPooling2D AdaptiveMaxPooling3D"
+    ),
+    "preprocessing": "Rescaling Normalization",
+    "recurrent": "SimpleRNNCell LSTMCell GRUCell StackedRNNCells SimpleRNN LSTM GRU RNN",
+    "regularization": (
+        "Dropout AlphaDropout GaussianDropout GaussianNoise SpatialDropout1D SpatialDropout2D SpatialDropout3D "
+        "ActivityRegularization"
+    ),
+    "reshape": (
+        "Flatten Reshape Permute RepeatVector ZeroPadding1D ZeroPadding2D ZeroPadding3D Cropping1D Cropping2D "
+        "Cropping3D UpSampling1D UpSampling2D UpSampling3D"
+    ),
+    "resizing": "CenterCrop Resizing",
+    "spectral": "SpectralNormalization",
+    "text": "TextVectorization",
+    "wrappers": "Bidirectional TimeDistributed",
+}
+LAYERS: Table[str, type[Layer]] = Table(__package__, CONTENTS, contents(CONTENTS))
 
 
 def _as_config(value: Any) -> Any:

@@ -11,7 +11,6 @@ from ..ir import Builder, Tensor, Var
 from ..ir.dims import product
 from .activation import activate, check_activation
 from .adapted import Adapted
-from .attention import with_axes
 from .base import Config, Function, Weight, as_dtype, layer
 from .policy import policy
 from .quantized import Matrix, check_quantization, float_kernel, mode_of, quantizer_of, rounded, unpacked, variables
@@ -244,6 +243,8 @@ class EinsumDense(Product):
         m, letters = self.matrix(x), self.letters(x.rank)
         ends = [[i for i, c in enumerate(letters.kernel) if (c in letters.y) is there] for there in (False, True)]
         kernel = self.weight("kernel", m.shape)
+        from .attention import with_axes
+
         kernel = Weight("kernel", m.shape, with_axes(self.kernel_initializer, *ends), True, kernel.regularizer,
                         kernel.constraint)  # fmt: skip
         yield from self.declared(m, kernel, [self.weight("bias", s) for s in self._bias_shapes(x, letters)])

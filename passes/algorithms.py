@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,11 +23,14 @@ from ..ir.attributes import Ints
 from ..ir.builder import Builder
 from ..ir.graph import Graph, Node, Var
 from ..ir.ops.winograd import points
+from ..ir.records import record
 from ..ir.types import Tensor
 from .manager import Context, register
 
 CACHE = 1 << 20
 TILES = 64  # of a block
+CALLS = 4e-6  # seconds of the calls of transforms, where products make them
+MOST_POINTS = 256  # of a tile, all axes together: the error grows with them
 
 # What has to be gained at least: an algorithm that rounds more must not be chosen for nothing.
 WORTH = 0.9
@@ -40,7 +42,7 @@ Emit = Callable[[Builder, Node], Var]
 Tuner = Callable[[Node, str, "Emit | None"], float]
 
 
-@dataclass(frozen=True)
+@record
 class Sizes:
     """A convolution of stride 1: the kernel, and numbers of samples, places, channels and filters."""
 
@@ -51,7 +53,7 @@ class Sizes:
     filters: int
 
 
-@dataclass(frozen=True)
+@record
 class Candidate:
     """A way to compute: its name in notes, seconds by the model, and what emits it in the place of a node."""
 
@@ -63,25 +65,24 @@ class Candidate:
 # ---- costs ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record
 class Prices:
     """What a backend's kernels cost, on one core.
 
     product: operations a second of a product of matrices; few_rows: one of m rows takes as long as one of m + few_rows
     at full speed; fetch: bytes a second read from what does not fit the cache; copy: bytes a second written by a copy
-    of strided places within the cache; transform: operations a second of a transform by a matrix with n rows, for each
-    row (short products are slower), but not faster than `longest`; element: seconds for each transformed number that
-    no product makes; least_channels: fewer channels or filters than these are not transformed.
+    of strided places within the cache; transform: operations a second of products with the matrices of transforms, axis
+    by axis (short products are slower); element: seconds for each transformed number where no product makes it;
+    least_channels: fewer channels or filters than these are not transformed.
     """
 
     product: float = 112e9
     few_rows: int = 4
     fetch: float = 20e9
     copy: float = 30e9
-    transform: float = 3e9
-    longest: float = 95e9
+    transform: float = 55e9
     element: float = 0.0
-    least_channels: int = 1
+    least_channels: int = 8
 
     def products(self, m: int, k: int, n: int, count: int = 1) -> float:
         """Seconds of `count` products (m, k) @ (k, n)."""
@@ -103,10 +104,16 @@ class Prices:
         blocks = math.ceil(tiles / TILES)
         transforms = inputs * tiles * (s.channels + s.filters) * self.element
         if not self.element:
-            speed = min(self.longest, self.transform * inputs)
-            transforms = 2 * inputs * tiles * (inputs * s.channels + outputs * s.filters) / speed
+            seen = points(tile, s.kernel)
+            of_x, of_y = (_multiplied(seen, made) for made in (seen, tile))
+            transforms = CALLS + 2 * tiles * (of_x * s.channels + of_y * s.filters) / self.transform
         copies = 4 * tiles * (inputs * s.channels + outputs * s.filters) / self.copy
         return transforms + copies + blocks * self.products(math.ceil(tiles / blocks), s.channels, s.filters, inputs)
+
+
+def _multiplied(given: Ints, made: Ints) -> int:
+    """Multiplications of a transform, axis by axis, of an array (*given) into one (*made)."""
+    return sum(math.prod((*made[: i + 1], *given[i:])) for i in range(len(given)) if given[i] > 1)
 
 
 NUMPY_PRICES = Prices()
@@ -115,12 +122,16 @@ NUMPY_PRICES = Prices()
 # ---- candidates ----------------------------------------------------------------------------------------------
 
 
+# Outputs of a tile along an axis that are worth a try, by the size of the kernel: most, and fewer.
+TILES_OF: dict[int, Ints] = {1: (1, 1), 2: (4, 2), 3: (4, 2), 4: (4, 3), 5: (4, 2), 6: (3, 2), 7: (2, 2)}
+
+
 def tiles_of(kernel: Ints) -> tuple[tuple[int, ...], ...]:
-    """Sizes of tiles that are worth a try for a kernel; for an axis with one element, 1."""
-    choices = {1: (1, 1), 2: (3, 2), 3: (4, 2), 5: (2, 2), 7: (2, 2)}
-    if set(kernel) <= {1} or not set(kernel) <= set(choices):
+    """Sizes of tiles that are worth a try for a kernel, of no more than MOST_POINTS."""
+    if set(kernel) <= {1} or not set(kernel) <= set(TILES_OF):
         return ()
-    return tuple(dict.fromkeys(tuple(choices[k][i] for k in kernel) for i in (0, 1)))
+    tiles = dict.fromkeys(tuple(TILES_OF[k][i] for k in kernel) for i in (0, 1))
+    return tuple(tile for tile in tiles if math.prod(points(tile, kernel)) <= MOST_POINTS)
 
 
 def _emit_winograd(tile: Ints, flip: bool) -> Emit:
@@ -225,7 +236,8 @@ def _choose(graph: Graph, node: Node, candidates: list[Candidate], context: Cont
         candidates = [Candidate(c.name, context.tuner(node, c.name, c.emit), c.emit) for c in candidates]
     best = min(candidates, key=lambda c: c.seconds)
     how = "measured" if context.tuner is not None else "estimated"
-    figures = ", ".join(f"{c.name} {c.seconds * 1e3:.3g} ms" for c in sorted(candidates, key=lambda c: c.seconds))
+    tried = sorted((c for c in candidates if c.seconds < math.inf), key=lambda c: c.seconds)
+    figures = ", ".join(f"{c.name} {c.seconds * 1e3:.3g} ms" for c in tried)
     chosen, made = node, node.output
     if best.emit is not None:
         made = best.emit(Builder(graph, before=node, source=node.source), node)

@@ -119,7 +119,7 @@ def _fixed(graph: Graph) -> list[Var]:
 def _constant_key(var: Var) -> Any:
     """What two constants with the same elements have in common; big weights are told apart by identity."""
     assert var.constant is not None
-    return var.type, var.constant.digest if _is_small(var) else id(var.data)
+    return var.type, var.constant.raw if _is_small(var) else id(var.data)
 
 
 def _is_small(var: Var) -> bool:
@@ -137,7 +137,7 @@ def _merge_arguments(bodies: Bodies) -> None:
             bodies.arguments.remove(argument)
 
 
-SMALL = 4096  # bytes of a constant: hashing larger ones costs more than merging two would save
+SMALL = 4096  # bytes of a constant: comparing larger ones costs more than merging two would save
 
 
 def _merge_constants(graph: Graph) -> int:

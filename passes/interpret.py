@@ -7,7 +7,6 @@ a pass, and with one another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,13 +15,14 @@ from ..ir import dims
 from ..ir.attributes import substitute_dims
 from ..ir.dims import Dim
 from ..ir.graph import Graph, Node, Var
+from ..ir.records import record
 from ..ir.types import Tensor, Type, map_dims
 
 Evaluate = Callable[..., tuple[Any, ...]]
 Values = dict[Var, Any]
 
 
-@dataclass(frozen=True)
+@record
 class Body:
     """A subgraph as a function on arrays, as kernels of control flow want it."""
 

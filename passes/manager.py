@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import GraphError, TenunError
 from ..ir.graph import Graph, Var
+from ..ir.records import record
 from ..ir.verify import verify
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ Pass = Callable[[Graph, Context], int]
 Verify = bool | Literal["structure", "numbers"]
 
 
-@dataclass(frozen=True)
+@record
 class PassInfo:
     """A registered pass."""
 
@@ -74,7 +75,7 @@ PIPELINES: dict[str, tuple[str, ...]] = {
     ),
     "training": (
         "fold", "dce", "cse", "hoist", "simplify", "strength", "movements", "layout", "reshapes", "fold", "padding",
-        "fuse", "fold", "cse", "remember", "chains", "dce",
+        "fuse", "fold", "cse", "sums", "remember", "chains", "dce",
     ),
     # what serves any engine: a graph to be written
     "exchange": (
@@ -129,7 +130,7 @@ def up_to(name: str, passes: str | Sequence[str] = "inference") -> tuple[str, ..
     return names[: places[number - 1] + 1]
 
 
-@dataclass(frozen=True)
+@record
 class Record:
     """What one pass did: changes made, seconds, nodes afterwards, and the text afterwards where kept."""
 

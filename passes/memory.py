@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, product
-from random import Random
 
 from ..ir.graph import Var
+from ..ir.records import record
 
 ALIGN = 64  # bytes: a cache line, and the width of an AVX-512 register
 EFFORT = 30_000  # pairs of buffers looked at before the search ends: some milliseconds
@@ -24,7 +23,7 @@ CLIMBS = 100  # orders tried at random
 GOOD = 1.01  # times the lower bound: not worth to try orders at random
 
 
-@dataclass(frozen=True)
+@record
 class Buffer:
     """`size` bytes, alive from step `first` to step `last`, both included."""
 
@@ -33,7 +32,7 @@ class Buffer:
     last: int
 
 
-@dataclass(frozen=True)
+@record
 class Life:
     """A buffer with its values: group after group, each written over the one before.
 
@@ -49,7 +48,7 @@ class Life:
         return tuple(v for group in self.groups for v in group)
 
 
-@dataclass(frozen=True)
+@record
 class MemoryPlan:
     """Offsets (bytes) of the buffers in an arena of `total` bytes.
 
@@ -141,6 +140,10 @@ class _Search:
 
     def _climb(self) -> None:
         """Change the best order a little: what lies on top, or meets that, is put down earlier."""
+        if self._done():
+            return
+        from random import Random
+
         random = Random(0)
         for _ in range(CLIMBS):
             assert self.best is not None

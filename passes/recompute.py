@@ -23,6 +23,7 @@ from typing import Any
 from ..ir.builder import Builder
 from ..ir.graph import Graph, Node, Var
 from ..ir.rebuild import copy_node
+from ..ir.records import record
 from ..ir.types import Tensor, string
 from .cost import flops, total_flops
 from .dce import dce
@@ -35,7 +36,7 @@ NEAR = 32  # a near goal takes this part of the peak away
 SMALL = 1000  # buffers of less than this part of the peak are not worth the search
 
 
-@dataclass(frozen=True)
+@record
 class Recomputation:
     """What `recompute` did: bytes of the arena before and after, nodes copied, operations of a run before and after."""
 

@@ -17,17 +17,18 @@ replacement may also be `%x` alone, or a function (builder, match) -> values for
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Union
 
 from ..errors import GraphError
+from ..ir.attributes import check
 from ..ir.builder import Builder
 from ..ir.graph import Graph, Node, Var
 from ..ir.op import Op, lookup
 from ..ir.rebuild import refine_readers
+from ..ir.records import record
 from ..ir.text import Parser
 from ..ir.types import same
 
@@ -36,7 +37,7 @@ Kin = Union[Op, str, None]
 DATA, FREE = "data", "free"
 
 
-@dataclass(frozen=True)
+@record
 class Statement:
     """One line of a pattern: results, op (or trait), operands (names, numbers or None), attributes."""
 
@@ -72,19 +73,36 @@ class Match:
         return self.graph.used_once(self.vars[name])
 
 
-@dataclass(frozen=True)
+@record
 class Rule:
-    """A pattern, what takes its place, and the guard."""
+    """A pattern, what takes its place, and the guard; both are text, read when a graph has an op like the root's."""
 
     name: str
-    pattern: tuple[Statement, ...]
-    replacement: tuple[Statement, ...] | str | Callable[[Builder, Match], Any]
+    text: str
+    into: str | Callable[[Builder, Match], Any]
     when: Callable[[Match], bool]
     shared: bool
+
+    @cached_property
+    def pattern(self) -> tuple[Statement, ...]:
+        return _read(self.text)
+
+    @cached_property
+    def replacement(self) -> tuple[Statement, ...] | str | Callable[[Builder, Match], Any]:
+        return _read(self.into) if isinstance(self.into, str) and "=" in self.into else self.into
 
     @property
     def root(self) -> Statement:
         return self.pattern[-1]
+
+    def is_rooted_at(self, op: Op) -> bool:
+        """Whether an op is the one of the root, or has its trait; the rest of the pattern need not be read for that."""
+        word = self._root_word
+        return op.has(word[1:-1]) if word[0] == "[" else op.name == word
+
+    @cached_property
+    def _root_word(self) -> str:
+        return self.text.rpartition(";")[2].partition("=")[2].partition("(")[0].strip()
 
     @cached_property
     def _line_of(self) -> dict[str, tuple[int, int]]:
@@ -228,28 +246,26 @@ def _exchanged(operands: tuple[Any, ...]) -> tuple[Any, ...]:
 
 # ---- reading rules -------------------------------------------------------------------------------------------
 
-_STATEMENT = re.compile(r"(?P<results>[^=]+)=\s*(?P<op>\[?\w+\]?)\s*\((?P<operands>[^)]*)\)\s*(?P<attrs>\{.*\})?\s*\Z")
-
 
 def _read(text: str) -> tuple[Statement, ...]:
     return tuple(_read_statement(part.strip()) for part in text.split(";"))
 
 
 def _read_statement(text: str) -> Statement:
-    found = _STATEMENT.match(text)
-    assert found is not None, f"no pattern: {text!r}"
-    word = found["op"]
-    operands = [_operand(o.strip()) for o in found["operands"].split(",") if o.strip()]
-    parser = Parser(found["attrs"] or "{}", {})
-    parser.expect("{")
-    attrs = dict(parser.several("}", parser.pair))
-    trait = word.startswith("[")
-    results = tuple(r.strip() for r in found["results"].split(","))
-    name = word.strip("[]")
+    made, _, call = text.partition("=")
+    word, _, rest = call.partition("(")
+    inside, closed, braces = rest.partition(")")
+    trait, name = word.strip().startswith("["), word.strip().strip("[]")
+    assert closed and name.isidentifier(), f"no pattern: {text!r}"
+    operands = [_operand(o.strip()) for o in inside.split(",") if o.strip()]
+    attrs: dict[str, Any] = {}
+    if braces:
+        parser = Parser(braces, {})
+        parser.expect("{")
+        attrs = dict(parser.several("}", parser.pair))
+    results = tuple(r.strip() for r in made.split(","))
     if not trait:
         op = lookup(name)
-        from ..ir.attributes import check
-
         attrs = {k: check(op.attributes[k], v) for k, v in attrs.items()}
     return Statement(results, name, trait, tuple(operands), attrs)
 
@@ -273,10 +289,7 @@ def rule(
     shared: bool = False,
 ) -> Rule:
     """A rule from text; see the module's doc for the language."""
-    into: Any = replacement
-    if isinstance(replacement, str):
-        into = replacement if "=" not in replacement else _read(replacement)
-    return Rule(name, _read(pattern), into, when, shared)
+    return Rule(name, pattern, replacement, when, shared)
 
 
 def apply_rules(graph: Graph, rules: Sequence[Rule], limit: int = 50) -> int:
@@ -304,14 +317,15 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], limit: int = 50) -> int:
 
 
 class _Roots(dict[Op, list[Rule]]):
-    """The rules that may match at nodes of an op."""
+    """The rules that may match at nodes of an op; `most`: operands that the longest root of those asked for names."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         super().__init__()
-        self.rules = rules
+        self.rules, self.most = rules, 0
 
     def __missing__(self, op: Op) -> list[Rule]:
-        self[op] = [r for r in self.rules if r.root.is_op(op)]
+        self[op] = [r for r in self.rules if r.is_rooted_at(op)]
+        self.most = max([self.most, *(len(r.root.operands) for r in self[op])])
         return self[op]
 
 
@@ -321,12 +335,11 @@ class _Plausible(dict[tuple[Op, tuple[Kin, ...], bool], list[Rule]]):
     def __init__(self, rules: Sequence[Rule]) -> None:
         super().__init__()
         self.count, self.roots = len(rules), _Roots(rules)
-        self.most = max((len(r.root.operands) for r in rules), default=0)
 
     def at(self, node: Node) -> Sequence[Rule]:
         """The rules to be tried at a node."""
         operands = node.operands
-        if any(operands[self.most :]):
+        if any(operands[self.roots.most :]):
             return ()
         kin = tuple([None if v is None else v.producer.op if v.producer else _kind(v) for v in operands])
         return self[node.op, kin, len(set(operands)) < len(operands)]

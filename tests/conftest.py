@@ -1,4 +1,4 @@
-"""What every test has: the same random numbers in any order, and each graph made in it survives printing and parsing."""
+"""What every test has: the same random numbers in any order; and its graphs survive printing and parsing."""
 
 from __future__ import annotations
 

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 import tenun
-from tenun.backends.numpy import kernels  # noqa: F401
 from tenun.backends.numpy.registry import KERNELS
-from tenun.ir import ops  # noqa: F401
 from tenun.ir.op import OPS
 
 ROOT = Path(tenun.__file__).parent
@@ -112,6 +110,57 @@ def test_a_keras_file_runs_without_keras_tensorflow_or_onnx() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+# What a small CNN has no use for: neither its own parts that serve other models, nor slow modules of the library.
+NEEDLESS = {
+    "ir.ops": "attention quant random sequence signal string vision ml",
+    "backends.numpy.kernels": "attention chains ml quant random recurrent resize sequence signal string vision",
+    "layers": "augmentation conv_recurrent features lookup operations recurrent symbolic text wrappers",
+    "frontends.onnx.ops": "attention contrib contrib_other control index ml quant recurrent trees vision",
+    "passes": "recompute interpret selfcheck autodiff",
+}
+SLOW = {
+    "keras": "onnx tensorflow keras numpy.random scipy difflib secrets hashlib",
+    "onnx": "onnx h5py numpy.random scipy difflib secrets hashlib logging tempfile random zipfile",
+}
+MOST = {"keras": 130, "onnx": 115}  # modules of tenun: 122 and 107 when this was written
+
+
+@pytest.mark.parametrize("suffix", SLOW)
+def test_a_first_result_imports_little(suffix: str, tmp_path: Path) -> None:
+    """Half the time from nothing to a first result goes by with imports, so no family is imported that is not used."""
+    path = ROOT / "demo" / "digits_cnn.keras"
+    if suffix == "onnx":
+        tenun.save(tenun.load(path), tmp_path / "model.onnx")
+        path = tmp_path / "model.onnx"
+    shape = (1, *tenun.load(path).inputs[0].tensor.dims[1:])
+    code = (
+        f"import sys, numpy; x = numpy.zeros({shape}, 'f'); before = set(sys.modules);"
+        "import tenun; tenun.compile(sys.argv[1])(x); print(*(set(sys.modules) - before))"
+    )
+    out = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    found = set(out.stdout.split())
+    needless = {f"tenun.{part}.{name}" for part, names in NEEDLESS.items() for name in names.split()}
+    assert found & (needless | set(SLOW[suffix].split())) == set()
+    own = [name for name in found if name.startswith("tenun.")]
+    assert len(own) <= MOST[suffix], (len(own), sorted(own))
+
+
+TABLES = ("ir.op.OPS", "backends.numpy.registry.KERNELS", "layers.base.LAYERS", "frontends.onnx.registry.ROWS")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_contents_of_tables_say_where_rows_are(table: str) -> None:
+    """Each row is found by its name alone, with all there is of it, and the contents list no others."""
+    module, _, name = table.rpartition(".")
+    code = f"""
+from tenun.{module} import {name} as table
+size = lambda row: len(row) if isinstance(row, list) else 1
+found = {{key: size(table[key]) for key in table.homes}}
+assert {{key: size(row) for key, row in table.items()}} == found, set(table) ^ set(found)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_op_has_a_row_in_every_table() -> None:

@@ -13,7 +13,7 @@ from ..ir import types
 from ..ir.attributes import Attribute
 from ..ir.dims import product
 from ..ir.graph import Graph
-from ..ir.op import OPS, Op, lookup
+from ..ir.op import Op, lookup
 from ..ir.types import DType, Tensor, boolean, f32, i64, type_of
 from ..passes.autodiff.rules import NOT_DIFFERENTIABLE
 from .expressions import Array, Call, Operand, Source, Trace, built, for_gradients, for_graphs, for_values
@@ -26,7 +26,7 @@ OPERANDS = (np.ndarray, np.generic, list, tuple, *NUMBERS)  # what an operator t
 
 def record(name: str, *operands: Value | None, **attrs: Any) -> Any:
     """Write down an op on Values of dtypes that fit; one Value, or a tuple where the op has several results."""
-    op = OPS[name] if name in OPS else lookup(name)
+    op = lookup(name)
     kinds, given = tuple(None if v is None else v.type for v in operands), tuple(attrs.items())
     try:
         own, results = checked(op, kinds, given)

@@ -15,7 +15,6 @@ from ...ir import types
 from ...ir.attributes import check
 from ...ir.op import Op, infer
 from ...ir.types import Tensor, Type
-from . import kernels  # noqa: F401 - fills the table
 from .registry import NUMPY, Array, Kernel, Kernels, Step
 
 

@@ -16,19 +16,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import RunError, TenunError
 from ...ir.graph import Graph, Node, Var
 from ...passes.memory import Buffer, MemoryPlan, plan_memory, with_scratch
-from ...passes.recompute import Recomputation
 from .arena import Arena
 from .evaluate import call_view, detached, evaluate, flat_steps, kernel_of
 from .registry import NUMPY, Array, Kernel, Kernels, Step, is_native, same_place
 from .storage import Resident, attributes, is_bound, is_planned, parts_of, storage_of
 from .workers import Threaded
+
+if TYPE_CHECKING:
+    from ...passes.recompute import Recomputation
 
 _QUIET = nullcontext()
 SLACK = 1.02  # times what is in use at the peak: with more memory than that, a plan is made again

@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,12 +22,14 @@ from ...ir.types import Sequence as ListOf
 from ...passes.algorithms import Tuner
 from ...passes.fold import Memo
 from ...passes.manager import Context, PassManager, pipeline
-from ...passes.recompute import Budget, Recomputation
 from ..base import DEFAULT, Options
 from .evaluate import evaluate, run_time_type
 from .plan import Plan
 from .registry import NUMPY, Kernels
 from .storage import Resident, lives
+
+if TYPE_CHECKING:
+    from ...passes.recompute import Recomputation
 
 CACHE = 16  # plans kept for different input shapes
 
@@ -96,6 +98,8 @@ class Program:
         everything = [self.resident[v.name] if v.name in self.resident else next(given) for v in self.graph.inputs]
         budget, options, buffers = None, self.options, partial(lives, resident=self.resident)
         if options.memory_limit is not None:
+            from ...passes.recompute import Budget
+
             budget = Budget(options.memory_limit, buffers)
         tuner = self._tuner() if options.tune else None
         context = Context(
@@ -139,7 +143,8 @@ def specialize(graph: Graph, inputs: Sequence[Any], context: Context) -> Graph:
     types = {name: t for name, t in tensors if isinstance(t, Tensor)}
     symbols = bind_symbols(graph, types)
     special = rebuild(graph, {k: Tensor(t.dtype, t.shape) for k, t in types.items()}, symbols)
-    return PassManager(pipeline("specialize"), context).run(special)
+    passes = [p for p in pipeline("specialize") if p != "recompute" or context.budget is not None]
+    return PassManager(passes, context).run(special)
 
 
 def checked(var: Var, value: Any) -> Any:

@@ -40,14 +40,17 @@ What a bound kernel says of itself, for the planner of memory:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ...ir.ops import CONTENTS
+from ...ir.records import record
+from ...ir.tables import Table
 from ...passes.algorithms import NUMPY_PRICES, Prices
 from .copies import copied
+from .kernels import BESIDE
 
 Array = np.ndarray[Any, Any]
 Step = Callable[[], Any]
@@ -55,7 +58,7 @@ Scratch = Callable[..., Array]  # (shape, dtype) -> an uninitialised array
 Parts = Callable[..., Sequence["Array | None"]]  # (out, shapes, **attributes) -> views of out
 
 
-@dataclass(frozen=True)
+@record
 class Kernel:
     """A row of the table: `form` is function, view or kernel; the rest is what a kernel says of itself."""
 
@@ -72,7 +75,12 @@ class Kernel:
         return self.strided or self.form != "kernel"
 
 
-KERNELS: dict[str, Kernel] = {}
+_FAMILIES = {family: (family, *BESIDE.get(family, ())) for family in CONTENTS}
+KERNELS: Table[str, Kernel] = Table(
+    f"{__package__}.kernels",
+    [file for files in _FAMILIES.values() for file in files],
+    {name: _FAMILIES[family] for family, names in CONTENTS.items() for name in names.split()},
+)
 
 
 def is_native(step: Step) -> bool:
@@ -80,7 +88,7 @@ def is_native(step: Step) -> bool:
     return getattr(step, "native", False)
 
 
-@dataclass(frozen=True)
+@record
 class Kernels:
     """The table that plans are bound with: op name -> row, under a name that tells what was measured with it; how
     views are copied that have to be elsewhere; what convolutions cost; how the steps of a plan are joined to fewer.
@@ -98,7 +106,7 @@ NUMPY = Kernels("numpy", KERNELS)
 
 def _register(form: str, call: Callable[..., Any], name: str | None, **properties: Any) -> Callable[..., Any]:
     key = name or call.__name__.rstrip("_")
-    assert key not in KERNELS, f"kernel {key} is registered twice"
+    assert not KERNELS.has(key), f"kernel {key} is registered twice"
     KERNELS[key] = Kernel(key, form, call, **properties)
     return call
 

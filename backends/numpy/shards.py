@@ -26,7 +26,7 @@ from .plan import Plan
 from .program import Program
 from .registry import NUMPY, Kernels
 from .storage import Resident
-from .workers import each, several
+from .workers import cores, each, several
 
 SHARD_BYTES = 16 << 20  # what the largest step of a shard may read and write
 REUSE = 100  # operations for each byte of weights: every shard reads all of them, and memory is what threads share
@@ -73,11 +73,6 @@ class BlasThreads:
 
 
 BLAS = BlasThreads()
-
-
-def cores() -> int:
-    """The number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_threads() -> int:

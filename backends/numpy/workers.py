@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count, pairwise
+from time import perf_counter, thread_time
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,7 +27,26 @@ Task = Callable[[], Any]
 Branches = Sequence[Sequence[Step]]
 _HERE = threading.local()  # .team: the workers that a program on this thread has
 
+
+def cores() -> int:
+    """The number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 core_of_this_thread: Callable[[], int] | None
+
+
+def _c_library(kind: Any) -> Any:
+    """The C library, if it has spin locks."""
+    try:
+        library = kind(None)
+        for name in ("init", "lock", "unlock"):
+            getattr(library, f"pthread_spin_{name}").argtypes = [ctypes.c_void_p, ctypes.c_int][: 1 + (name == "init")]
+    except (AttributeError, OSError, TypeError):
+        return None
+    return library
+
+
 try:
     core_of_this_thread = ctypes.CDLL(None).sched_getcpu if hasattr(os, "sched_setaffinity") else None
 except (AttributeError, OSError, TypeError):
@@ -40,37 +60,110 @@ class Board(Protocol):
         """Do what is laid out, until there has been nothing for a while, or `stop` holds something else than 0."""
 
 
-class Worker:
-    """A thread that waits for work.
+class Gate:
+    """A thread waits at it without sleeping until another one opens it: C's spin lock, which other C libraries lack.
 
-    Two locks hand over in a few microseconds, and as long as it takes to wake a core; the queue of an executor takes
-    ten times that.  Between tasks it may stand by a board.  The worker may run on every core but that of its caller: a
-    virtual machine's sleeping core does not look idle to Linux, which then lets both wait for one another on one core,
-    for 50 ms and more.
+    That hands over in three microseconds; it takes forty to wake a core that sleeps.
+    """
+
+    def __init__(self) -> None:
+        self._word = (ctypes.c_int * 32)()  # in a cache line of its own
+        self._at = ctypes.addressof(self._word)
+        _SPIN.pthread_spin_init(self._at, 0)
+        self.wait()
+
+    def wait(self) -> None:
+        """Come back when it has been opened since the last time; without the GIL meanwhile."""
+        _SPIN.pthread_spin_lock(self._at)
+
+    def open(self) -> None:
+        """Let the one who waits go on, or the next who comes."""
+        _OPEN.pthread_spin_unlock(self._at)
+
+    def pass_on(self, other: Gate) -> None:
+        """Open the other one, and wait at this: with so little between that who waits there finds the GIL free."""
+        here, unlock, lock = self._at, _SPIN.pthread_spin_unlock, _SPIN.pthread_spin_lock
+        unlock(other._at)
+        lock(here)
+
+
+_SPIN, _OPEN = (_c_library(kind) for kind in (ctypes.CDLL, ctypes.PyDLL))
+GATES = _SPIN is not None and _OPEN is not None
+
+
+class Patience:
+    """Whether to wait without sleeping: not for a while, where a task has lost its core to somebody else.
+
+    Who waits would keep the core from what it waits for.  The longer, the more often it happens.
+    """
+
+    LOST = 2e-3  # seconds of a task in which it did not run, and
+    SHARE = 0.25  # of all its seconds
+    LEAST, MOST, LESS = (
+        1 << 4,
+        1 << 12,
+        4,
+    )  # tasks to be handed over with sleep after a loss; less for each that had none
+
+    def __init__(self) -> None:
+        self._sleeping, self._next = 0, self.LEAST
+
+    def __bool__(self) -> bool:
+        if self._sleeping:
+            self._sleeping -= 1
+            return False
+        return True
+
+    def judge(self, seconds: float, running: float) -> None:
+        """It took so many seconds from the call to the end of a task, which ran for so many of them."""
+        lost = seconds - running
+        if lost > self.LOST and lost > self.SHARE * seconds:
+            self._sleeping, self._next = self._next, min(2 * self._next, self.MOST)
+        elif not self._sleeping:
+            self._next = max(self._next - self.LESS, self.LEAST)
+
+
+PATIENCE = Patience()
+
+
+class Worker:
+    """A thread that waits for work: asleep, at a lock; or alert, at a gate.  Between tasks it may stand by a board.
+
+    wakeful: whether it may become alert, by a task that many short ones follow.
+
+    The worker may run on every core but that of its caller: a virtual machine's sleeping core does not look idle to
+    Linux, which then lets both wait for one another on one core, for 50 ms and more.
     """
 
     def __init__(self) -> None:
         self._go, self._done, self._lock = threading.Lock(), threading.Lock(), threading.Lock()
         self._go.acquire()
         self._done.acquire()
+        self._called = Gate() if GATES else None
+        self._finished = Gate() if GATES else None
         self._task: Task | None = None
         self._board: Board | None = None
         self._stop = np.zeros(1, np.int64)  # to be set where the worker has to come from its board
-        self._awake = False
+        self.wakeful = self._alert = self._awake = False
+        self._gated = False  # whether the end of the task opens a gate
         self._error: BaseException | None = None
         self._avoided: int | None = None
         self._thread = threading.Thread(target=self._work, name="tenun-worker", daemon=True)
         self._thread.start()
 
-    def start(self, task: Task) -> None:
-        """Begin with a task."""
+    def start(self, task: Task, alert: bool = False) -> None:
+        """Begin with a task; stay alert after it, if that may be."""
         with self._lock:
             self._task = task
-            self._call()
+            self._gated = self._alert = alert and self.wakeful and bool(PATIENCE)
+        self._call()
 
     def finish(self) -> BaseException | None:
         """Wait for the end of the task; what went wrong, if something did."""
-        self._done.acquire()
+        if self._gated and self._finished is not None:
+            self._finished.wait()
+        else:
+            self._done.acquire()
         error, self._error = self._error, None
         return error
 
@@ -79,16 +172,26 @@ class Worker:
         if self._board is not board:
             with self._lock:
                 self._board = board
-                self._call()
+            self._call()
+
+    def rest(self) -> None:
+        """Sleep, until the next task."""
+        with self._lock:
+            was, self.wakeful, self._alert = self._alert, False, False
+        if was:
+            self._call()
 
     def _call(self) -> None:
-        """Wake the worker, or have it come from the board that it serves."""
+        """Wake the worker, or have it come from where it stands."""
         self._stop[0] = 1
-        if not self._awake:
-            self._awake = True
-            if core_of_this_thread is not None and (here := core_of_this_thread()) != self._avoided:
-                self._keep_off(here)
+        if core_of_this_thread is not None and (here := core_of_this_thread()) != self._avoided:
+            self._keep_off(here)
+        with self._lock:
+            sleeps, self._awake = not self._awake, True
+        if sleeps:
             self._go.release()
+        elif self._called is not None:
+            self._called.open()
 
     def _keep_off(self, core: int) -> None:
         others = os.sched_getaffinity(0) - {core}
@@ -107,23 +210,31 @@ class Worker:
     def _turn(self) -> bool:
         """Do the next thing; False where there is none, which lets the worker sleep."""
         with self._lock:
-            task, board = self._task, self._board
+            task, board, alert = self._task, self._board, self._alert
             self._task = None
             self._stop[0] = 0
-            self._awake = task is not None or board is not None
+            self._awake = task is not None or board is not None or alert
         if task is not None:
-            try:
-                task()
-            except BaseException as error:
-                self._error = error
-            del task  # it may hold large arrays
-            self._done.release()
+            self._do(task)
         elif board is not None:
             board.serve(self._stop)
             with self._lock:
                 if not self._stop[0] and self._board is board:
                     self._board = None
+        elif alert and self._called is not None:
+            self._called.wait()
         return self._awake
+
+    def _do(self, task: Task) -> None:
+        try:
+            task()
+        except BaseException as error:
+            self._error = error
+        del task  # it may hold large arrays
+        if self._gated and self._called is not None and self._finished is not None:
+            self._called.pass_on(self._finished)
+        else:
+            self._done.release()
 
 
 class Idle:
@@ -133,16 +244,27 @@ class Idle:
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._workers: list[Worker] = []
+        self._wakeful: set[Worker] = set()
 
     def take(self, count: int) -> list[Worker]:
-        """Workers for the caller alone."""
+        """Workers for the caller alone; as many may be alert as have cores of their own."""
         with self._lock:
             if self._owner != os.getpid():
-                self._owner, self._workers = os.getpid(), []
-            return [self._workers.pop() if self._workers else Worker() for _ in range(count)]
+                self._owner, self._workers, self._wakeful = os.getpid(), [], set()
+            taken = [self._workers.pop() if self._workers else Worker() for _ in range(count)]
+            wakeful = taken[: max(cores() - 1 - len(self._wakeful), 0)] if GATES else []
+            self._wakeful.update(wakeful)
+        for worker in wakeful:
+            worker.wakeful = True
+        return taken
 
     def give_back(self, workers: Sequence[Worker]) -> None:
+        """They may rest."""
+        for worker in workers:
+            if worker.wakeful:
+                worker.rest()
         with self._lock:
+            self._wakeful.difference_update(workers)
             self._workers += workers
 
 
@@ -183,8 +305,15 @@ def each(tasks: Sequence[Task]) -> list[Any]:
         while (i := next(numbers)) < len(tasks):
             results[i] = tasks[i]()
 
+    called = perf_counter()
+
+    def help() -> None:
+        begun = thread_time()
+        work()
+        PATIENCE.judge(perf_counter() - called, thread_time() - begun)
+
     for worker in helpers:
-        worker.start(work)
+        worker.start(help, alert=True)
     _HERE.team = []
     try:
         work()

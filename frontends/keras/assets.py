@@ -7,26 +7,33 @@ Keras keeps the factors of output mode tf_idf among the variables of a layer, un
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from ...errors import LoadError
 from ...layers import Layer
-from ...layers.lookup import IndexLookup
 from .archive import H5, MAX_CONFIG, Archive
 from .stores import TreeStore, live_layers
+
+if TYPE_CHECKING:
+    from ...layers.lookup import IndexLookup
 
 FACTORS = "idf_weights"
 
 
+def _is_lookup(layer: Any) -> TypeGuard[IndexLookup]:
+    """Whether this is a layer with a vocabulary; few models have one, and only they import the class."""
+    return hasattr(layer, "load_vocabulary")
+
+
 def load_assets(archive: Archive, weights: Callable[[], list[H5]], model: Layer) -> None:
     """Give the lookups of a model the vocabularies and factors that the file has beside its config."""
-    if not any(isinstance(layer, IndexLookup) for layer, _ in TreeStore().paths(model, "")):
+    if not any(_is_lookup(layer) for layer, _ in TreeStore().paths(model, "")):
         return
     files = weights()
     for layer, path in TreeStore(*files).paths(model, ""):
-        if isinstance(layer, IndexLookup):
+        if _is_lookup(layer):
             name = f"assets/{path}/vocabulary.txt".replace("//", "/")
             text = _text(archive, name) if name in archive.names and layer.vocabulary is None else None
             layer.load_vocabulary(text, _factors(files, f"{path}/vars/{FACTORS}", layer))
@@ -53,7 +60,7 @@ def _factors(files: list[H5], path: str, layer: Layer) -> Any:
 def copy_live(model: Layer, live_model: Any) -> None:
     """Give the lookups of a model what those of a Keras model in memory have learnt."""
     for layer, live in live_layers(model, live_model):
-        if isinstance(layer, IndexLookup) and layer.vocabulary is None and live.lookup_table.size() > 0:
+        if _is_lookup(layer) and layer.vocabulary is None and live.lookup_table.size() > 0:
             factors = None if layer.output_mode != "tf_idf" else np.asarray(live.idf_weights_const)
             layer.take_vocabulary(live.get_vocabulary(), factors)
 
@@ -66,7 +73,7 @@ def assets_of(layers: Iterator[tuple[Layer, str]]) -> dict[str, str]:
     found = {}
     for layer, path in layers:
         lookup = getattr(layer, "lookup", None)
-        text = lookup.vocabulary_text() if isinstance(lookup, IndexLookup) else None
+        text = lookup.vocabulary_text() if _is_lookup(lookup) else None
         if text is not None:
             found[f"assets/{path}/vocabulary.txt"] = text
     return found
@@ -75,5 +82,5 @@ def assets_of(layers: Iterator[tuple[Layer, str]]) -> dict[str, str]:
 def write_factors(group: Any, layer: Layer) -> None:
     """Put the factors of a layer, if it has any, among its variables."""
     lookup = getattr(layer, "lookup", None)
-    if isinstance(lookup, IndexLookup) and lookup.factors is not None:
+    if _is_lookup(lookup) and lookup.factors is not None:
         group.create_dataset(FACTORS, data=lookup.factors)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,13 +17,23 @@ from ...ir import dtype as ir_dtype
 from ...layers import LAYERS, Layer
 from ...layers.base import config_fields
 from ...layers.input import InputLayer
-from ...layers.model import Call, Functional, Ref, Sequential
-from ...layers.operations import OPERATIONS, REFUSED, Operation
+from ...layers.model import Call, Functional, Operator, Ref, Sequential
 from ...layers.policy import policy
-from .dialects import ACTIVATIONS_BEFORE_3, FUNCTIONAL, PACKAGES, REFUSED_LAYERS, RENAMED, droppable, translated
+from .dialects import (
+    ACTIVATIONS_BEFORE_3,
+    FUNCTIONAL,
+    PACKAGES,
+    REFUSED_LAYERS,
+    RENAMED,
+    SYMBOL_CLASSES,
+    droppable,
+    translated,
+)
 from .functions import HINT, FunctionLayer, activation
 from .policies import nearest_policies, read_policy
-from .symbols import CLASSES, Symbol
+
+if TYPE_CHECKING:
+    from .symbols import Symbol
 
 
 class Reader:
@@ -74,19 +84,25 @@ class Reader:
         custom = self._custom(data, name, config)
         if custom is not None:
             return self._custom_layer(custom, class_name, name, config, where)
-        if class_name in CLASSES:
+        if class_name in SYMBOL_CLASSES:
+            from .symbols import Symbol
+
             return Symbol(name or class_name, class_name, config)
         if self.before_3:
             class_name, config = translated(class_name, config, self.version)
             data = {**data, "class_name": class_name}
         if self._is_operation(data, config):
+            from ...layers.operations import Operation
+
             return Operation(class_name, {**self._plain(config), "name": name})
         if class_name == "Lambda":
             hint = f"pass custom_objects={{{name!r}: function}} with a function, such as lambda x: x / 255"
             text = f"{where}: a Lambda layer holds Python code, which is never run; {hint}"
             self.problems.append(Finding(text, where, "lambda", str(name), hint))
             return None
-        if not self._is_keras(data) or class_name not in (*LAYERS, *FUNCTIONAL):
+        if not self._is_keras(data) or not (class_name in FUNCTIONAL or class_name in LAYERS):
+            from ...layers.operations import REFUSED
+
             module = data.get("module")
             reasons = {**REFUSED, **REFUSED_LAYERS}
             why = f": {reasons[class_name]}" if class_name in reasons else ""
@@ -132,10 +148,15 @@ class Reader:
     def _is_operation(self, data: dict[str, Any], config: dict[str, Any]) -> bool:
         """keras.ops have a module of their own; legacy files leave it out, but only layers have `trainable`."""
         module = data.get("module")
-        known = data["class_name"] in OPERATIONS
         if module:
-            return known and ".ops" in str(module) and self._is_keras(data)
-        return known and "trainable" not in config and not self.before_3
+            may_be = ".ops" in str(module) and self._is_keras(data)
+        else:
+            may_be = "trainable" not in config and not self.before_3
+        if not may_be:
+            return False
+        from ...layers.operations import OPERATIONS
+
+        return data["class_name"] in OPERATIONS
 
     def _build(self, cls: type[Layer], class_name: str, config: dict[str, Any], where: str) -> Any:
         """An object of a layer class, every key of its config taken, dropped knowingly or refused by name."""
@@ -248,7 +269,9 @@ class Reader:
         for data, each in zip(serialised, layers):
             for node in data.get("inbound_nodes") or ():
                 call = self._call(each.name, node, by_name)
-                calls.append(self._of_symbol(each, call, by_name, where) if isinstance(each, Symbol) else call)
+                if isinstance(each, Operator) and each.class_name in SYMBOL_CLASSES:
+                    call = self._of_symbol(cast("Symbol", each), call, by_name, where)
+                calls.append(call)
         ends = []
         for key in ("input_layers", "output_layers"):
             if key not in config:
@@ -262,6 +285,8 @@ class Reader:
 
     def _of_symbol(self, symbol: Symbol, call: Call, by_name: dict[str, Layer], where: str) -> Call:
         """The call of the operation that a function of TensorFlow is; that stands in by_name from now on."""
+        from ...layers.operations import Operation
+
         path = f"{where}/{call.layer}".lstrip("/")
         try:
             found, made = symbol.operation(call)
@@ -277,12 +302,12 @@ class Reader:
     def _call(self, name: str, node: Any, by_name: dict[str, Layer]) -> Call:
         """One inbound node: `{args, kwargs}` (Keras 3), or a list of [layer, call, index, kwargs] (Keras 2)."""
         if isinstance(node, dict) and "args" in node:
-            whole = isinstance(by_name.get(name), Operation)
+            whole = isinstance(by_name.get(name), Operator)
             args, kwargs = (self._tensors(v, whole) for v in (node["args"], node.get("kwargs") or {}))
             return Call(name, list(args), kwargs)
         kwargs = {}
         arg = self._old(node, by_name, kwargs)
-        symbol = isinstance(by_name.get(name), (Symbol, Operation))  # of a list of one tensor, too, it takes the list
+        symbol = isinstance(by_name.get(name), Operator)  # of a list of one tensor, too, it takes the list
         if isinstance(arg, list) and len(arg) == 1 and not isinstance(node, dict) and not symbol:
             arg = arg[0]
         kwargs.pop("name", None)

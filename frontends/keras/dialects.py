@@ -84,6 +84,9 @@ DROPPED: dict[str, dict[str, Any]] = {
 # activation names whose formula was another one before Keras 3
 ACTIVATIONS_BEFORE_3 = {"hard_sigmoid": "keras2.hard_sigmoid"}
 
+# classes of layers that are calls of TensorFlow's functions (symbols.py)
+SYMBOL_CLASSES = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
+
 # packages whose classes are Keras' own
 PACKAGES = ("keras", "tf_keras", "tensorflow", "keras_core")
 

@@ -8,12 +8,14 @@ file means is told by its shapes, its `keras_version` and its `backend`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 
 from ...layers import Layer, Parameter
-from ...layers.recurrent import Cell
+
+if TYPE_CHECKING:
+    from ...layers.recurrent import Cell
 
 Array = np.ndarray[Any, Any]
 
@@ -29,16 +31,21 @@ class Entry(NamedTuple):
 def stored_count(parameter: Parameter, version: str) -> int:
     """How many arrays of a legacy file make up one variable: Keras 1 had one for each gate of a recurrent layer."""
     layer = parameter.layer
-    return layer.gates if isinstance(layer, Cell) and version.startswith("1") else 1
+    return layer.gates if _is_cell(layer) and version.startswith("1") else 1
 
 
 def todays(layer: Layer, entries: list[Entry], version: str, backend: str) -> list[Entry]:
     """The arrays of a layer as Keras 3 lays them out, in its order."""
-    if isinstance(layer, Cell):
+    if _is_cell(layer):
         return _recurrent(layer, entries)
     if entries and layer.class_name in CONVOLUTIONS:
         return [_convolution(layer, entries[0], version, backend), *entries[1:]]
     return entries
+
+
+def _is_cell(layer: Layer) -> TypeGuard[Cell]:
+    """Whether this is a recurrent cell; few models have one, and only they import the class."""
+    return hasattr(layer, "gates")
 
 
 def _made(shape: tuple[int, ...], sources: Sequence[Entry], make: Callable[..., Array]) -> Entry:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ def through_onnx(model: Any, error: TenunError) -> Graph:
 
     error: why the model could not be read by its configuration; raised, with what went wrong now, if this fails too.
     """
+    import tempfile
+
     from ..onnx import read
 
     name = f"{type(model).__module__}.{type(model).__name__}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import Any
 
 from ...errors import LoadError, UnsupportedError
@@ -43,6 +42,8 @@ def read_policy(value: Any, path: str) -> str | None:
 
 def nearest_policies(value: Any) -> list[str]:
     """The names of policies that are most like one that tenun does not have; what it computes in comes first."""
+    from difflib import get_close_matches
+
     config = value.get("config") if isinstance(value, dict) else None
     config = config if isinstance(config, dict) else {"name": value}
     if "mode" not in config:

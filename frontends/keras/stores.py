@@ -5,7 +5,6 @@ A store says what it holds for each layer (`find`); `assign` compares that with 
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -169,6 +168,7 @@ def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
 
 def _nearest(row: Misfit, extra: Mapping[str, list[Entry]]) -> str | None:
     """The group left over in the file that is most like a layer: by its shapes, then by its name."""
+    import difflib
 
     def likeness(name: str) -> tuple[int, float]:
         shapes = [e.shape for e in extra[name]]

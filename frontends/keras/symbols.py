@@ -23,8 +23,6 @@ from ...layers.base import flatten
 from ...layers.model import Call, Operator, Ref
 from ...layers.operations import Operation, TensorFlowOperation
 
-CLASSES = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
-
 _REDUCED = "input_tensor axis=axis keepdims=keepdims"
 _BINARY = {
     "add": "Add", "subtract": "Subtract", "multiply": "Multiply", "divide": "Divide", "truediv": "Divide",

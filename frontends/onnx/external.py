@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 
 from ...errors import LoadError
+from .messages import TensorProto
 
 INLINE = "inline"  # key of external data: the elements lie in the model's own file, which may be written anew
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import onnx.defs
-from onnx import FunctionProto, NodeProto, TypeProto
-
 from ...errors import UnsupportedError
+from .messages import FunctionProto, NodeProto, TypeProto
 
 
 def schema_with_function(domain: str, name: str, version: int) -> Any | None:
     """The schema of an operator that has a body, if there is one."""
     if not isinstance(name, str):  # damaged text, which protobuf gives as bytes
         return None
+    import onnx.defs
+
     try:
         schema = onnx.defs.get_schema(name, version, domain)
     except onnx.defs.SchemaError:

@@ -12,9 +12,8 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-from onnx import TensorProto
-
 from .external import INLINE
+from .messages import TensorProto
 
 FILE_LIMIT = 1 << 24  # bytes of a file that is worth it
 TENSOR_LIMIT = 1 << 12  # bytes of a tensor that is left in the file

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
 
 from ...errors import GraphError, LoadError, TenunError, UnsupportedError
 from ...ir import dims, shapes
@@ -23,6 +22,7 @@ from ...ir.rebuild import topological
 from ...ir.types import Tensor, Type, Unknown, dtype, map_dims
 from .custom import lowered
 from .functions import expanded, schema_with_function
+from .messages import AttributeProto, FunctionProto, GraphProto, NodeProto
 from .protos import Symbols, array_of, attribute_value, dense_of, proto_of_type, subgraphs
 from .registry import find, upgrades
 

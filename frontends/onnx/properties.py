@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from onnx import ModelProto
-
 from ...errors import LoadError
 from ...ir.graph import Graph, State, Var
 from ...ir.types import Tensor
+from .messages import ModelProto
 
 STATE_KEY = "tenun.state"
 FIELDS = ("doc_string", "domain", "model_version")  # of a file, and the same in one that is written from it

@@ -12,21 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import AttributeProto, SparseTensorProto, TensorProto, TypeProto, helper, numpy_helper
 
 from ...errors import LoadError, UnsupportedError
 from ...ir import dims
 from ...ir.dims import Dim
 from ...ir.types import DType, Map, Optional, Sequence, Tensor, Type, dtype
 from .external import external_bytes
+from .messages import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, TypeProto
 
+# TensorProto.DataType: the dtypes that NumPy has itself; onnx.helper knows the others
+PLAIN = {
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "object", 9: "bool",
+    10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128",
+}  # fmt: skip
 SPARSE_LIMIT = 1 << 31  # bytes of a sparse initialiser made dense
 
 
 @lru_cache
 def elem_type(code: int) -> DType:
     """The dtype of a `TensorProto.DataType`."""
+    if code in PLAIN:
+        return dtype(np.dtype(PLAIN[code]))
+    from onnx import helper
+
     try:
         return dtype(helper.tensor_dtype_to_np_dtype(code))
     except (KeyError, TypeError):
@@ -35,6 +43,8 @@ def elem_type(code: int) -> DType:
 
 def elem_code(of: DType) -> int:
     """The `TensorProto.DataType` of a dtype."""
+    from onnx import helper
+
     return int(helper.np_dtype_to_tensor_dtype(of.numpy))
 
 
@@ -94,6 +104,8 @@ def _dim(dim: Any, symbols: Symbols, hint: str) -> Dim:
 
 def proto_of_type(t: Type) -> TypeProto:
     """A type as ONNX writes it."""
+    from onnx import helper
+
     if isinstance(t, Sequence):
         return helper.make_sequence_type_proto(proto_of_type(t.element))
     if isinstance(t, Optional):
@@ -127,12 +139,22 @@ def array_of(proto: TensorProto, folder: Path | None) -> np.ndarray[Any, Any]:
     if proto.HasField("raw_data") and len(proto.raw_data) != _stored_bytes(element, math.prod(shape)):
         raise LoadError(f"tensor {name!r} of {element}{list(shape)} holds {len(proto.raw_data)} bytes")
     try:
-        array = np.asarray(numpy_helper.to_array(proto))
+        array = _elements(proto, element).reshape(shape)
     except (ValueError, TypeError, KeyError) as error:
         raise LoadError(f"tensor {name!r} of {element}{list(shape)} cannot be read: {error}") from None
     if array.dtype == object:
         array = np.array([v.decode() if isinstance(v, bytes) else v for v in array.reshape(-1)], object).reshape(shape)
     return array
+
+
+def _elements(proto: TensorProto, element: DType) -> np.ndarray[Any, Any]:
+    """The elements of a tensor: most lie there as NumPy has them, the package onnx reads the others."""
+    if proto.data_type in PLAIN and proto.HasField("raw_data") and not proto.HasField("segment"):
+        raw = np.frombuffer(proto.raw_data, element.numpy.newbyteorder("<"))
+        return raw.astype(element.numpy, copy=False)
+    from onnx import numpy_helper
+
+    return np.asarray(numpy_helper.to_array(proto))
 
 
 def _stored_bytes(element: DType, count: int) -> int:
@@ -190,9 +212,9 @@ def attribute_value(a: AttributeProto, folder: Path | None) -> Any:
         raise LoadError(f"attribute {a.name!r} is no UTF-8 text") from None
 
 
-def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+def subgraphs(node: NodeProto) -> list[GraphProto]:
     """The graphs among the attributes of a node."""
-    found: list[onnx.GraphProto] = []
+    found: list[GraphProto] = []
     for a in node.attribute:
         if a.type == A.GRAPH:
             found.append(a.g)

@@ -14,27 +14,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx
-import onnx.defs
-import onnx.shape_inference
 from google.protobuf.message import DecodeError
-from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from ...errors import GraphError, LoadError, ShapeError, TenunError, UnsupportedError
 from ...ir import dims
 from ...ir.graph import Graph, Var
 from ...ir.types import Optional, Tensor, Type
-from . import ops  # noqa: F401 - fills the table of operators
 from .custom import HINT, Function, Key, checked
 from .functions import fixed_body, schema_with_function
 from .large import without_elements
 from .lowering import Lowering, Model, drop_unused_constants, label, plain
+from .messages import FunctionProto, GraphProto, ModelProto, NodeProto
 from .properties import declared_states, keep_declared, metadata, set_states
 from .protos import subgraphs, type_of_proto
-from .registry import REFUSED, ROWS, find
+from .registry import ROWS, find, refusal
 
 DEPTH_LIMIT = 32  # of subgraphs in subgraphs
 CALL_LIMIT = 64  # of functions calling functions
+KNOWN_OPSET = 22  # of the oldest onnx that tenun takes: only newer models ask which one is there
 
 
 def read(model: Any, custom_ops: Mapping[Any, Any] | None = None) -> Graph:
@@ -73,6 +70,8 @@ def failures(model: Any) -> tuple[Graph | None, list[TenunError]]:
 
 def _declared(proto: ModelProto, model: Model) -> dict[str, Type]:
     """The types that the model or ONNX's own inference tells of values."""
+    import onnx.shape_inference
+
     try:
         inferred = onnx.shape_inference.infer_shapes(proto).graph
     except Exception:  # an operator that nobody knows, or more than protobuf can hold
@@ -154,12 +153,7 @@ def _check_output(var: Var, declared: Type, name: str) -> None:
 
 def _check_operators(proto: ModelProto, model: Model) -> None:
     """Name all operators that cannot be lowered, with the nodes where they stand, in one error."""
-    newest = onnx.defs.onnx_opset_version()
-    if model.opsets.get("", 0) > newest:
-        raise UnsupportedError(
-            f"the model uses opset {model.opsets['']}, the newest known is {newest}",
-            hint="update the package onnx, or export with an older opset",
-        )
+    _check_opset(model.opsets.get("", 0))
     missing: dict[tuple[str, str, int], list[str]] = {}
     seen: set[tuple[str, str, str]] = set()
     for node, opsets in _all_nodes(proto.graph, model.opsets, 0):
@@ -175,11 +169,25 @@ def _check_operators(proto: ModelProto, model: Model) -> None:
         )
 
 
+def _check_opset(version: int) -> None:
+    """UnsupportedError for an opset that the package onnx does not have."""
+    if version <= KNOWN_OPSET:
+        return
+    import onnx.defs
+
+    newest = onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise UnsupportedError(
+            f"the model uses opset {version}, the newest known is {newest}",
+            hint="update the package onnx, or export with an older opset",
+        )
+
+
 def _missing_line(domain: str, name: str, version: int, nodes: list[str]) -> str:
     full, known = f"{domain}.{name}" if domain else name, ROWS.get((domain, name))
     where = f"nodes {', '.join(nodes[:3])}{', ...' if len(nodes) > 3 else ''}"
     why = f"opset {version}; known from {known[0].since} on" if known else f"opset {version}"
-    reason = REFUSED.get((domain, name))
+    reason = refusal(domain, name)
     return f"{full} ({why}): {where}{f'; {reason}' if reason else ''}"
 
 

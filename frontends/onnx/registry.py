@@ -18,30 +18,68 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from importlib import import_module
 from typing import Any
 
 from ...errors import GraphError, UnsupportedError
 from ...ir.graph import Var
+from ...ir.records import record
+from ...ir.tables import Table
+from .ops import CONTENTS
 
 Lower = Callable[..., Any]
 REQUIRED = inspect.Parameter.empty
 
 
-@dataclass(frozen=True)
+@record
 class Row:
-    """An operator as tenun knows it, from opset version `since` on."""
+    """An operator as tenun knows it, from opset version `since` on; the signature is read when it is first needed."""
 
     domain: str
     name: str
     since: int
     lower: Lower
-    required: int
-    most: int | None  # None: any number
-    needed: tuple[int, ...]  # places of inputs that cannot be left out
-    attributes: dict[str, Any]
-    demanded: frozenset[str]  # attributes that have no default
+
+    @cached_property
+    def _parameters(self) -> list[inspect.Parameter]:
+        return list(inspect.signature(self.lower).parameters.values())[1:]
+
+    @cached_property
+    def _inputs(self) -> list[inspect.Parameter]:
+        return [p for p in self._parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    @cached_property
+    def _variadic(self) -> bool:
+        return any(p.kind is p.VAR_POSITIONAL for p in self._parameters)
+
+    @cached_property
+    def required(self) -> int:
+        """How many inputs there are at least."""
+        if self._variadic and not self._inputs:
+            return 1
+        return sum(p.default is REQUIRED for p in self._inputs)
+
+    @cached_property
+    def most(self) -> int | None:
+        """How many inputs there are at most; None: any number."""
+        return None if self._variadic else len(self._inputs)
+
+    @cached_property
+    def needed(self) -> tuple[int, ...]:
+        """The places of inputs that cannot be left out."""
+        inputs = enumerate(self._inputs)
+        return tuple(i for i, p in inputs if p.default is REQUIRED and "None" not in str(p.annotation))
+
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """The attributes with their defaults."""
+        return {p.name: p.default for p in self._parameters if p.kind is p.KEYWORD_ONLY}
+
+    @cached_property
+    def demanded(self) -> frozenset[str]:
+        """The attributes that have no default."""
+        return frozenset(name for name, default in self.attributes.items() if default is REQUIRED)
 
     def __call__(self, b: Any, operands: Sequence[Var | None], attrs: Mapping[str, Any]) -> Any:
         """Lower a node, its operands and attributes being checked against the signature."""
@@ -62,7 +100,11 @@ class Row:
         return self.lower(b, *operands, **attrs)
 
 
-ROWS: dict[tuple[str, str], list[Row]] = {}
+ROWS: Table[tuple[str, str], list[Row]] = Table(
+    f"{__package__}.ops",
+    dict.fromkeys(file for files in CONTENTS.values() for file in files),
+    {(domain, name): (file,) for domain, files in CONTENTS.items() for file in files for name in files[file].split()},
+)
 
 
 def onnx(*names: str, since: int = 1, domain: str = "") -> Callable[[Lower], Lower]:
@@ -77,27 +119,15 @@ def onnx(*names: str, since: int = 1, domain: str = "") -> Callable[[Lower], Low
 
 
 def _enter(domain: str, name: str, since: int, lower: Lower) -> None:
-    parameters = list(inspect.signature(lower).parameters.values())[1:]
-    inputs = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    row = Row(
-        domain=domain,
-        name=name,
-        since=since,
-        lower=lower,
-        required=1 if variadic and not inputs else sum(p.default is REQUIRED for p in inputs),
-        most=None if variadic else len(inputs),
-        needed=tuple(i for i, p in enumerate(inputs) if p.default is REQUIRED and "None" not in str(p.annotation)),
-        attributes={p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY},
-        demanded=frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is REQUIRED),
-    )
-    rows = ROWS.setdefault((domain, name), [])
+    if not ROWS.has((domain, name)):
+        ROWS[domain, name] = []
+    rows = ROWS[domain, name]
     assert all(r.since != since for r in rows), f"{name} since {since} is entered twice"
-    rows.append(row)
+    rows.append(Row(domain, name, since, lower))
     rows.sort(key=lambda r: r.since)
 
 
-@lru_cache(maxsize=1 << 10)  # the rows are entered before the first model is read
+@lru_cache(maxsize=1 << 10)
 def find(domain: str, name: str, version: int) -> Row | None:
     """The row for an operator in a model of an opset version (upgrades being done), if there is one."""
     version = max([version, *(u.until for u in upgrades(domain, name, version))])
@@ -105,7 +135,7 @@ def find(domain: str, name: str, version: int) -> Row | None:
     return rows[-1] if rows else None
 
 
-REFUSED: dict[tuple[str, str], str] = {}  # operators that have no row, and why
+REFUSED: dict[tuple[str, str], str] = {}  # operators that have no row, and why: full once all modules are imported
 
 
 def refuse(domain: str, names: Sequence[str], reason: str) -> None:
@@ -113,12 +143,18 @@ def refuse(domain: str, names: Sequence[str], reason: str) -> None:
     REFUSED.update({(domain, name): reason for name in names})
 
 
+def refusal(domain: str, name: str) -> str | None:
+    """Why an operator has no row, where there is more to say than that."""
+    list(ROWS)  # which imports all modules
+    return REFUSED.get((domain, name))
+
+
 # ---- older versions ------------------------------------------------------------------------------------------
 
 Rewrite = Callable[[Any, list["Var | None"], dict[str, Any]], None]  # changes operands and attributes of a node
 
 
-@dataclass(frozen=True)
+@record
 class Upgrade:
     """How a node of an opset version below `until` becomes one of version `until`."""
 
@@ -140,4 +176,5 @@ def upgrade(names: str, until: int, rewrite: Rewrite, domain: str = "") -> None:
 @lru_cache(maxsize=1 << 10)
 def upgrades(domain: str, name: str, version: int) -> tuple[Upgrade, ...]:
     """The upgrades of an operator in a model of an opset version, in the order in which they are done."""
+    import_module(f"{__package__}.ops.versions")
     return tuple(u for u in UPGRADES.get((domain, name), ()) if version < u.until)

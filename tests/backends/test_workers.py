@@ -9,8 +9,9 @@ from itertools import pairwise
 
 import pytest
 
+from tenun.backends.numpy import workers
 from tenun.backends.numpy.shards import default_threads
-from tenun.backends.numpy.workers import Parallel, Worker, cuts, each, several
+from tenun.backends.numpy.workers import GATES, IDLE, Gate, Parallel, Patience, Worker, cuts, each, several
 from tenun.errors import RunError
 
 
@@ -91,3 +92,61 @@ def test_threads_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TENUN_THREADS", bad)
         with pytest.raises(RunError, match="TENUN_THREADS"):
             default_threads()
+
+
+@pytest.mark.skipif(not GATES, reason="the C library has no spin locks")
+def test_a_gate_opens_once() -> None:
+    """What is opened before somebody comes lets one through; the next waits for the next time."""
+    gate, passed = Gate(), []
+
+    def walk() -> None:
+        for _ in range(2):
+            gate.wait()
+            passed.append(len(passed))
+
+    gate.open()
+    thread = threading.Thread(target=walk)
+    thread.start()
+    while not passed:
+        pass
+    thread.join(0.05)
+    assert passed == [0] and thread.is_alive()
+    gate.open()
+    thread.join(10)
+    assert passed == [0, 1]
+
+
+def test_patience_ends_where_cores_are_lost() -> None:
+    patience = Patience()
+    assert all(bool(patience) for _ in range(10))
+    patience.judge(10e-3, 9e-3)  # a tenth is what others need
+    assert patience
+    for times in (1, 2):
+        patience.judge(10e-3, 5e-3)
+        assert [bool(patience) for _ in range(times * Patience.LEAST)] == [False] * (times * Patience.LEAST)
+        assert patience
+
+
+@pytest.mark.parametrize("alert", [True, False])
+def test_workers_alert_and_asleep(alert: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are done, errors come, and a worker that rests wakes up again, whichever way they are handed over."""
+    monkeypatch.setattr(workers, "GATES", alert and GATES)
+    monkeypatch.setattr(workers, "PATIENCE", Patience())
+    monkeypatch.setattr(workers, "cores", lambda: 3)
+
+    def fail() -> None:
+        raise ValueError("here")
+
+    for _ in range(3):
+        with several(3):
+            for number in range(50):
+                assert each([lambda n=number, i=i: n + i for i in range(4)]) == [number + i for i in range(4)]
+            with pytest.raises(ValueError, match="here"):
+                each([fail, fail, fail])
+
+
+def test_no_more_workers_may_be_alert_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "cores", lambda: 3)
+    with several(5), several(4):
+        assert len(IDLE._wakeful) == (2 if GATES else 0)
+    assert not IDLE._wakeful

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tenun.backends.numpy.kernels import conv as conv_kernels  # noqa: F401 - registers the kernels
+from tenun.backends.numpy.kernels import conv as conv_kernels
 from tenun.backends.numpy.kernels.conv import blocks
 from tenun.backends.numpy.registry import KERNELS
 from tenun.ir.attributes import Activation
@@ -178,6 +178,17 @@ def test_many_blocks(kernel, groups):
     check_conv(x[:2, :9], w, strides=(1, 1), dilations=(1, 1), padding=pad, groups=groups, tol=1e-3)
     long = array(1, 3001, 17)
     check_conv(long, array(3, 1, 17), strides=(1,), dilations=(1,), padding=((1, 1),), groups=17)
+
+
+@pytest.mark.parametrize("spatial", [1, 2, 3])
+@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize("stride, channels", [(1, 6), (2, 6), (1, 100), (2, 100)])
+def test_depthwise_in_blocks(spatial, constant, stride, channels, monkeypatch):
+    """Rows of neighbours and places by themselves, in many blocks."""
+    monkeypatch.setattr(conv_kernels, "DEPTHWISE_ELEMENTS", 3 * channels)
+    x, w = array(2, *(5, 4, 11)[-spatial:], channels), array(*(2, 1, 3)[-spatial:], 1, channels)
+    common = {"strides": (stride,) * spatial, "dilations": (1, 1, 2)[-spatial:], "padding": ((1, 1),) * spatial}
+    check_conv(x, w, groups=channels, constant=constant, residual=True, **common)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tenun.backends.numpy.kernels import pool_grad
+from tenun.backends.numpy.workers import cuts
 from tenun.tests.kernels.harness import layouts, random, run, run_all
 
 CONVS = list(product([(1, 1), (3, 2)], [(1, 1), (2, 3)], [(1, 1), (2, 1)], ["valid", "same", ((1, 2), (0, 3))]))
@@ -133,6 +135,49 @@ def test_a_record_of_special_numbers() -> None:
     lowest = np.full((1, 3, 1), -inf, np.float32)
     y, record = run_all("max_pool_record", lowest, **how, padding=((1, 0),))
     assert record.ravel().tolist() == [2, 1]
+
+
+BESIDE = [((7, 9), (2, 2)), ((6, 8), (3, 1)), ((6, 9), (1, 3)), ((9, 9), (3, 3)), ((7,), (2,)), ((4, 5, 6), (2, 2, 3))]
+
+
+@pytest.mark.parametrize("sizes, window", BESIDE)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32"])
+def test_windows_side_by_side(sizes: Any, window: Any, dtype: str, monkeypatch: Any) -> None:
+    """All taps at once, in blocks of an image and less, with ties, infinities and NaN: against argmax."""
+    monkeypatch.setattr(pool_grad, "AT_ONCE_BYTES", 1 << 9)
+    how = {"window": window, "strides": window, "dilations": (1,) * len(window)}
+    x = random(3, *sizes, 6, dtype=np.int64, low=-1, high=2).astype(dtype)
+    if x.dtype.kind == "f":
+        x[0].flat[:40] = np.resize(np.array([-np.inf, np.inf, 0, np.nan, -0.0], dtype), 40)
+    places = [n // k for n, k in zip(sizes, window)]
+    inside = x[(slice(None), *(slice(n * k) for n, k in zip(places, window)))]
+    tiles = inside.reshape(3, *(n for pair in zip(places, window) for n in pair), 6)
+    axes = [2 * i + 2 for i in range(len(window))]
+    taps = np.moveaxis(tiles, axes, range(len(window))).reshape(-1, 3, *places, 6)
+    first = np.where((taps != taps).any(0), 0, taps.argmax(0) + 1)
+    y, record = run_all("max_pool_record", x, **how)
+    np.testing.assert_array_equal(y, taps.max(0))
+    np.testing.assert_array_equal(record, first)
+    g = random(*y.shape, dtype=np.int64, low=1, high=9, seed=1).astype(dtype)
+    spread = np.where(first == np.arange(1, len(taps) + 1).reshape(-1, *(1,) * y.ndim), g, 0).astype(dtype)
+    wanted = np.zeros_like(x)
+    target = wanted[(slice(None), *(slice(n * k) for n, k in zip(places, window)))].reshape(tiles.shape, copy=False)
+    np.moveaxis(target, axes, range(len(window)))[...] = spread.reshape(*window, *y.shape)
+    np.testing.assert_array_equal(run("max_pool_grad", x, y, g, record, **how), wanted)
+
+
+def test_windows_on_two_threads_have_the_same_bits() -> None:
+    x, g = random(6, 64, 64, 32), random(6, 32, 32, 32, seed=1)
+    how = {"window": (2, 2), "strides": (2, 2), "dilations": (1, 1)}
+    assert len(cuts(len(x), pool_grad.GRAD_FLOPS * x.size, most=pool_grad.BRANCHES)) == 2
+    y, record = run_all("max_pool_record", x, **how)
+    whole = run("max_pool_grad", x, y, g, record, **how)
+    for n in range(6):
+        one, its = run_all("max_pool_record", x[n : n + 1], **how)
+        np.testing.assert_array_equal([y[n : n + 1], record[n : n + 1]], [one, its])
+        np.testing.assert_array_equal(
+            whole[n : n + 1], run("max_pool_grad", x[n : n + 1], one, g[n : n + 1], its, **how)
+        )
 
 
 def test_max_pool_grad_is_exact_for_infinities_and_many_blocks() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tenun
 from tenun.frontends.onnx.backend import TenunBackend
+from tenun.frontends.onnx.protos import PLAIN, array_of
 
 from .models import FLOAT, INT64, check, model, node, run, tensor, value
 
@@ -526,3 +529,26 @@ def test_backend() -> None:
     assert TenunBackend.supports_device("CPU") and not TenunBackend.supports_device("CUDA")
     with pytest.raises(tenun.RunError, match="expected 1 inputs"):
         TenunBackend.prepare(proto).run([X, X])
+
+
+# ---- without the package onnx --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["onnx", "tenun.frontends.onnx.messages"])
+def test_messages_are_those_of_onnx(first: str) -> None:
+    """Whichever is imported first, a ModelProto is a ModelProto."""
+    code = (
+        f"import {first}; import onnx; from tenun.frontends.onnx import messages as ours;"
+        "assert all(getattr(onnx, n) is getattr(ours, n) for n in ours.__all__)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("code", PLAIN)
+def test_elements_are_those_that_onnx_reads(code: int) -> None:
+    assert np.dtype(PLAIN[code]) == helper.tensor_dtype_to_np_dtype(code)
+    array = np.array(["a", ""] if code == TensorProto.STRING else [[0, 1, 2]]).astype(PLAIN[code])
+    given = numpy_helper.from_array(array)
+    read, theirs = array_of(given, None), numpy_helper.to_array(given)
+    np.testing.assert_array_equal(read, array)
+    assert read.dtype == theirs.dtype and read.shape == theirs.shape

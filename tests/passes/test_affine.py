@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - the texts of graphs are wide
-"""batchnorm, pooling and padding: what is folded into products and pools, what must not be, and the same results."""
+"""batchnorm, pooling, padding, sums: what is folded into products and pools, what must not be, and the same results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tenun.passes import padding, pooling
+from tenun.passes import padding, pooling, sums
 from tenun.tests.passes.rewriting import close, graph_of, lines, optimized, rules_applied
 
 CONV = "strides = (1, 1), dilations = (1, 1)"
@@ -137,7 +137,19 @@ PADDING: dict[str, tuple[str, list[str]]] = {
     "activation that moves 0 stays": (f"%c: {X5} = conv(%x, @w1) {{{CONV}}}\n%p0: f32[N, 6, 8, 5] = pad(%c) {AROUND}\n%y: f32[N, 6, 8, 5] = sigmoid(%p0)",
                                       [VALID, f"pad {AROUND}", "sigmoid"]),
 }  # fmt: skip
-TABLES = {"batchnorm": BATCHNORM, "pooling": POOLING, "padding": PADDING}
+GRADIENT = f"%a: f32[2, 2, 3, 3] = max_pool(%z) {{{POOL}}}\n%g: f32[2, 2, 3, 3] = neg(%a)\n%g0: f32[2, 4, 6, 3] = max_pool_grad(%z, %a, %g) {{{POOL}}}\n"
+POOLED, SUM = f"max_pool {{{POOL}}}", "reduce_sum {axes = (0, 1, 2)}"
+SUMS: dict[str, tuple[str, list[str]]] = {
+    "over all places": (f"{GRADIENT}%y: f32[3] = {SUM[:10]}(%g0) {SUM[11:]}", [POOLED, "neg", SUM]),
+    "of each image, which others read too": (
+        f"{GRADIENT}%k: f32[2, 1, 1, 3] = reduce_sum(%g0) {{axes = (1, -2), keepdims = true}}\n%y: f32[2, 4, 6, 3] = add(%g0, %k)",
+        [POOLED, "neg", f"max_pool_grad {{{POOL}}}", "reduce_sum {axes = (1, -2), keepdims = true}", "add"]),
+    "of rows alone stays": (f"{GRADIENT}%y: f32[2, 6, 3] = reduce_sum(%g0) {{axes = (1,)}}",
+                            [POOLED, "neg", f"max_pool_grad {{{POOL}}}", "reduce_sum {axes = (1,)}"]),
+    "all ties stays": (f"{GRADIENT[:-2]}, all_ties = true}}\n%y: f32[3] = reduce_sum(%g0) {{axes = (0, 1, 2)}}",
+                       [POOLED, "neg", f"max_pool_grad {{{POOL}, all_ties = true}}", SUM]),
+}  # fmt: skip
+TABLES = {"batchnorm": BATCHNORM, "pooling": POOLING, "padding": PADDING, "sums": SUMS}
 CASES = [(name, case) for name, table in TABLES.items() for case in table]
 
 
@@ -153,4 +165,4 @@ def test_case(name: str, case: str) -> None:
 
 def test_every_rule_has_a_case(monkeypatch: Any) -> None:
     found = rules_applied(monkeypatch, [(graph_of(TABLES[name][case][0]), (name,)) for name, case in CASES])
-    assert {r.name for r in (*pooling.RULES, *padding.RULES)} - found <= {"padding into conv"}
+    assert {r.name for r in (*pooling.RULES, *padding.RULES, *sums.RULES)} - found <= {"padding into conv"}

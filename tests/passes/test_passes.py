@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -10,9 +12,11 @@ from tenun.backends.numpy.evaluate import evaluate
 from tenun.errors import GraphError
 from tenun.executable import Executable, random_inputs
 from tenun.ir import Builder, Graph, Tensor, parse, verify
+from tenun.ir.op import OPS
 from tenun.ir.types import f32, i64
 from tenun.passes import load_all
 from tenun.passes.manager import PASSES, PIPELINES, Context, PassManager, optimize
+from tenun.passes.rewrite import Rule
 
 HEAD = 'graph "g" (%x: f32[N, 4, 6, 3], %s: f32[N, 6], %t: f32[N, 3, 4, 6]) -> (%y: {out}) {{\n{body}\n}}'
 
@@ -264,6 +268,20 @@ def test_rules_that_alternate_are_named() -> None:
     rules = [rule("to exp", "%y = relu(%x)", "%y = exp(%x)"), rule("to relu", "%y = exp(%x)", "%y = relu(%x)")]
     with pytest.raises(GraphError, match="'to exp', 'to relu'|'to relu'|'to exp'"):
         apply_rules(graph, rules)
+
+
+def test_all_rules_can_be_read() -> None:
+    """They are read when a graph has an op like their roots: here all of them are, and asked for every op."""
+    load_all()
+    modules = [module for name, module in sys.modules.items() if name.startswith("tenun.passes.")]
+    lists = [value for module in modules for value in vars(module).values() if isinstance(value, list)]
+    rules = {id(rule): rule for each in lists for rule in each if isinstance(rule, Rule)}
+    assert len(rules) > 200
+    for rule in rules.values():
+        assert rule.pattern and rule.replacement, rule.name
+        assert {op for op in OPS.values() if rule.is_rooted_at(op)} == {
+            op for op in OPS.values() if rule.root.is_op(op)
+        }
 
 
 def test_no_transpose_is_left_inside_a_convolutional_onnx_model() -> None:

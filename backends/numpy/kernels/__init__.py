@@ -1,30 +1,13 @@
-"""The kernels, one file a family, mirrored on `ir/ops/`.  Importing this package fills `registry.KERNELS`."""
+"""The kernels, one file a family, mirrored on `ir/ops/`, with files `BESIDE` it for long ones.
 
-from . import (  # noqa: F401
-    attention,
-    casts,
-    chains,
-    control,
-    conv,
-    conv_grad,
-    elementwise,
-    index,
-    linalg,
-    ml,
-    norm,
-    pool,
-    pool_grad,
-    pool_indices,
-    quant,
-    random,
-    recurrent,
-    recurrent_grad,
-    reduce,
-    resize,
-    sequence,
-    shape,
-    signal,
-    string,
-    vision,
-    winograd,
-)
+A file is imported when `registry.KERNELS` is asked for a kernel of its.
+"""
+
+# family: files that have what the one called like it has not
+BESIDE: dict[str, tuple[str, ...]] = {
+    "control": ("chains",),
+    "conv": ("conv_grad",),
+    "elementwise": ("casts",),
+    "pool": ("pool_grad", "pool_indices", "resize"),
+    "recurrent": ("recurrent_grad",),
+}

@@ -22,7 +22,7 @@ from ..workers import cuts, together
 # Of all arrays of a chain, in a block.  A call costs about a microsecond, so blocks are for L2 and L3: with those that
 # fit L1 the calls take longer than the memory that they save.
 BLOCK_BYTES = 4 << 20
-LINK_FLOPS = 8  # what one element of one node counts for where work is shared out: products go so much faster
+LINK_FLOPS = 16  # what one element of one node counts for where work is shared out: products go so much faster
 
 Key = Any  # of a value: its var, or the number of an output
 Place = Any  # of a value: the key of an output, or a slot

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from math import ceil, gcd, prod
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..copies import copy
-from ..registry import Array, Scratch, Step, kernel
+from ..registry import Array, Scratch, Step, is_constant, kernel
 from ..workers import cuts, together
 from .elementwise import activate
 from .memory import Block, Memory, blocks, compute_dtype
@@ -31,12 +31,13 @@ Pads = tuple[tuple[int, int], ...]
 Apply = Callable[[Array, Array, "Array | None"], list[Step]]  # (source, out, residual) -> steps
 
 BLOCK_BYTES = 1 << 20  # patches of a block: fit L2
-COLUMNS_BYTES = 1 << 19  # of patches as columns and their results
+COLUMNS_BYTES = 1 << 20  # of patches as columns and their results
 BLOCK_ROWS = 64  # but a product of fewer rows than this is slow
 PADDED_BYTES = 1 << 19  # padded images made at once
-DEPTHWISE_ELEMENTS = 1 << 16  # output elements of a depthwise block
+DEPTHWISE_ELEMENTS = 1 << 17  # output elements of a depthwise block
 DEPTHWISE_FLOPS = 16  # what one of them counts for where work is shared out: products go so much faster
 DEPTHWISE_ROW = 1 << 14  # of the row that its weights are repeated to
+DEPTHWISE_RUN = 96  # channels from which on a loop over them alone takes less time than to bring places together
 TILE_ELEMENTS = 1 << 12  # of a repeated bias: fits L1
 FEW_PLACES = 64  # of an output
 FEW_CHANNELS = 8
@@ -299,20 +300,26 @@ class Layer(Memory):
     def __init__(self, bias: Array | None, residual: Array | None, activation: Any, out: Array, scratch: Scratch):
         super().__init__(compute_dtype(out.dtype), scratch)
         self._outs = out.shape[-1]
-        self._bias = None if bias is None else self._repeated(bias, np.positive)
-        self._floor: Array | None = None
-        self._floor_first = False
+        self.bias = bias
         self._activate = None
         self._over_residual = residual is not None and np.may_share_memory(residual, out)
-        if activation.name == "relu" and not activation.attrs:
-            self._floor_first = bias is not None and residual is None
-            if bias is not None and residual is None:
-                self._floor = self._repeated(bias, np.negative)
-            else:
-                self._floor = self._repeated(np.broadcast_to(np.float32(0), self._outs), np.positive)
-        else:
+        self._is_relu = activation.name == "relu" and not activation.attrs
+        if not self._is_relu:
             self._activate = activate(activation)
-        self.epilogue = any(part is not None for part in (bias, residual, self._floor, self._activate))
+        self._floor_first = self._is_relu and bias is not None and residual is None
+        self.epilogue = self._is_relu or any(part is not None for part in (bias, residual, self._activate))
+
+    @cached_property
+    def _biases(self) -> Array | None:
+        return None if self.bias is None else self._repeated(self.bias, np.positive)
+
+    @cached_property
+    def _negative_biases(self) -> Array | None:
+        return None if self.bias is None else self._repeated(self.bias, np.negative)
+
+    @cached_property
+    def _zeros(self) -> Array | None:
+        return self._repeated(np.broadcast_to(np.float32(0), self._outs), np.positive) if self._is_relu else None
 
     def _repeated(self, row: Array, call: np.ufunc) -> Array:
         """call(row) over and over: NumPy is much faster on two long arrays than on a long one and a row or a number."""
@@ -320,17 +327,20 @@ class Layer(Memory):
         return self.packed(row, (repeat, self._outs), lambda rows: call(row, out=rows, casting="unsafe"))
 
     def block(
-        self, out: Array, residual: Array | None, block: Block, compute: Callable[[Array], list[Step]]
-    ) -> list[Step]:
-        """Steps for a block of the output, from those that `compute` gives for the sums (rows, O)."""
+        self, out: Array, residual: Array | None, block: Block, compute: Callable[[Array], list[Step]],
+        biased: bool = False,
+    ) -> list[Step]:  # fmt: skip
+        """Steps for a block of the output, from those that `compute` gives for the sums (rows, O), with or without the
+        bias.
+        """
         part = out[block]
         whole = part.flags.c_contiguous and part.dtype == self.dtype and not self._over_residual
         sums = part if whole else self.work("sums", part.shape)
         rows = sums.reshape(-1, self._outs)
-        steps = compute(rows) + self.finish(rows, sums, None if residual is None else residual[block])
+        steps = compute(rows) + self.finish(rows, sums, None if residual is None else residual[block], biased)
         return steps if whole else [*steps, copy(part, sums)]
 
-    def finish(self, rows: Array, sums: Array, residual: Array | None) -> list[Step]:
+    def finish(self, rows: Array, sums: Array, residual: Array | None, biased: bool = False) -> list[Step]:
         """Bias, residual and activation; sums is rows in the shape of residual."""
         repeat = next(r for r in range(max(1, TILE_ELEMENTS // self._outs), 0, -1) if len(rows) % r == 0)
         long = rows.reshape(-1, repeat * self._outs)
@@ -338,11 +348,11 @@ class Layer(Memory):
         def with_row(call: np.ufunc, repeated: Array | None) -> list[Step]:
             return [] if repeated is None else [partial(call, long, repeated[:repeat].reshape(-1), out=long)]
 
-        bias, floor = with_row(np.add, self._bias), with_row(np.maximum, self._floor)
-        if self._floor_first:  # relu(sums + bias) = max(sums, -bias) + bias
-            return floor + bias + self._activated(rows)
+        if self._floor_first and not biased:  # relu(sums + bias) = max(sums, -bias) + bias
+            return with_row(np.maximum, self._negative_biases) + with_row(np.add, self._biases)
+        bias = [] if biased else with_row(np.add, self._biases)
         added = [] if residual is None else [partial(np.add, sums, residual, out=sums, casting="unsafe")]
-        return bias + added + floor + self._activated(rows)
+        return bias + added + with_row(np.maximum, self._zeros) + self._activated(rows)
 
     def _activated(self, rows: Array) -> list[Step]:
         return [partial(self._activate, rows)] if self._activate else []
@@ -363,6 +373,8 @@ def _depthwise(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
     """
     groups, outs = part.weights.shape[-2:]
     spatial, channels = out.shape[1:-1], groups * outs
+    if outs == 1 and part.strides[-1] > 1 and channels >= DEPTHWISE_RUN:
+        return _by_place(part, spatial, layer)
     width = max(1, min(spatial[-1], DEPTHWISE_ROW // channels))
     limit = DEPTHWISE_ELEMENTS // channels if width == spatial[-1] else width
 
@@ -384,6 +396,27 @@ def _depthwise(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
             *over, along = block
             given = windows[tuple(over)][..., along.start * channels : along.stop * channels]
             steps += layer.block(out, residual, block, partial(sums, given))
+        return steps
+
+    return apply
+
+
+def _by_place(part: Part, spatial: Sequence[int], layer: Layer) -> Apply:
+    """Where neighbours of the output meet places that are none, inner loops run over the channels of one place."""
+    given = part.weights[..., 0, :, 0]  # (*K, C)
+    weights = layer.packed(given, given.shape, lambda own: np.copyto(own, given, casting="unsafe"))
+    over, taps = "abcde"[: len(spatial) + 1], "klmn"[: len(spatial)]
+    formula = f"{over}{taps}z,{taps}z->{over}z"
+
+    def sums(given: Array, out: Array) -> list[Step]:
+        places = out.reshape(*given.shape[: len(over)], given.shape[-1])
+        return [partial(np.einsum, formula, given, weights, out=places)]
+
+    def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
+        windows = part.windows(source, spatial)
+        steps: list[Step] = []
+        for block in blocks(out.shape[:-1], DEPTHWISE_ELEMENTS // out.shape[-1]):
+            steps += layer.block(out, residual, block, partial(sums, windows[block]))
         return steps
 
     return apply
@@ -490,24 +523,42 @@ def has_few_channels(part: Part, source: Array, out: Array) -> bool:
 def _planes(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
     """Few channels: patches as columns, (taps·C, rows), from images channel by channel.
 
-    Then NumPy's inner loops run along the last axis of the image, instead of over the few channels of some taps.
+    Then NumPy's inner loops run along the last axis of the image, instead of over the few channels of some taps.  A
+    bias is the weight of one more column, which is all ones.
     """
-    weights = _packed_weights(part, 1, layer)[0]
+    weights, biased = _with_bias(_packed_weights(part, 1, layer)[0], layer)
     depth, outs = weights.shape
     limit = max(BLOCK_ROWS, COLUMNS_BYTES // ((depth + outs) * weights.itemsize))
+    room = layer.own((depth, min(limit, prod(out.shape[:-1]))))
+    if biased:
+        layer.prologue.append(partial(room[-1].fill, 1))
 
     def sums(windows: Array, out: Array) -> list[Step]:
-        patches, copies = columns_of(windows, layer)
-        return [*copies, *matrix_product(patches.T, weights, out)]
+        patches = room[:, : len(out)]
+        return [copy_columns(windows, patches[: depth - biased]), *matrix_product(patches.T, weights, out)]
 
     def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
         planes, steps = planes_of(source, layer)
         windows = part.windows(planes, out.shape[1:-1])
         for block in blocks(out.shape[:-1], limit):
-            steps += layer.block(out, residual, block, partial(sums, windows[block]))
+            steps += layer.block(out, residual, block, partial(sums, windows[block]), biased)
         return steps
 
     return apply
+
+
+def _with_bias(weights: Array, layer: Layer) -> tuple[Array, bool]:
+    """The weights (rows, O) with the bias as one more row, if there is one."""
+    bias = layer.bias
+    if bias is None:
+        return weights, False
+
+    def fill(both: Array) -> None:
+        np.copyto(both[:-1], weights)
+        np.copyto(both[-1], bias, casting="unsafe")
+
+    changing = bias if is_constant(weights) else weights
+    return layer.packed(changing, (len(weights) + 1, weights.shape[1]), fill), True
 
 
 def planes_of(source: Array, memory: Memory) -> tuple[Array, list[Step]]:
@@ -516,12 +567,11 @@ def planes_of(source: Array, memory: Memory) -> tuple[Array, list[Step]]:
     return planes, [copy(planes, source)]
 
 
-def columns_of(windows: Array, memory: Memory) -> tuple[Array, list[Step]]:
-    """Windows (N, *S, *K, C) of planes as patches (taps·C, rows), and the steps that make them."""
+def copy_columns(windows: Array, patches: Array) -> Step:
+    """The step that copies windows (N, *S, *K, C) of planes into patches (taps·C, rows)."""
     axes = windows.ndim // 2
     by_tap = windows.transpose(*range(axes, 2 * axes), *range(axes))
-    patches = memory.work("patches", (prod(by_tap.shape[:axes]), prod(by_tap.shape[axes:])))
-    return patches, [copy(patches.reshape(by_tap.shape), by_tap)]
+    return copy(patches.reshape(by_tap.shape, copy=False), by_tap)
 
 
 def merged_groups(channels: int, groups: int) -> int:

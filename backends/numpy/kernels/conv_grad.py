@@ -20,7 +20,7 @@ from .conv import (
     DEPTHWISE_ELEMENTS,
     DEPTHWISE_ROW,
     Part,
-    columns_of,
+    copy_columns,
     has_few_channels,
     is_depthwise,
     merged_groups,
@@ -107,8 +107,8 @@ class _Product(Memory):
         return steps
 
     def _columns(self, windows: Array) -> tuple[Array, list[Step]]:
-        columns, copies = columns_of(windows, self)
-        return columns.T[None], copies
+        patches = self.work("patches", (self.total.shape[1], prod(windows.shape[: windows.ndim // 2])))
+        return patches.T[None], [copy_columns(windows, patches)]
 
     def _patches(self, windows: Array) -> tuple[Array, list[Step]]:
         patches = self.work("patches", (self.groups, prod(windows.shape[: windows.ndim // 2]), self.total.shape[1]))
@@ -119,10 +119,13 @@ class _Product(Memory):
     def _sum(self, rows: Array, above: Array) -> list[Step]:
         """total += rowsᵀ @ above; the first time, = ."""
         into = self.work("product", self.total.shape) if self.begun else self.total
-        product = matrix_product(rows.swapaxes(1, 2), above, into)
         added = [partial(np.add, self.total, into, out=self.total)] if self.begun else []
         self.begun = True
-        return [*product, *added]
+        return [*matrix_product(rows.swapaxes(1, 2), above, into, self.terms), *added]
+
+    def terms(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Room for the terms of a deep product."""
+        return self.work("terms", shape)
 
     def finish(self) -> list[Step]:
         """Of merged groups, only the products of a group with itself are wanted."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,13 +21,14 @@ from numpy._core.umath import clip as clip_ufunc  # type: ignore[attr-defined]  
 
 from ....ir.attributes import Activation
 from ....ir.ops.elementwise import UNARY as DECLARED
+from ....ir.records import record
 from ..registry import Array, Scratch, Step, is_constant, kernel, view
 from .rows import BLOCK, converted
 
 # ---- functions of one element --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record
 class Unary:
     """A function of one element: what computes it and how many temporaries, like x, that takes.
 
@@ -577,7 +577,8 @@ _BITS: dict[int, np.dtype[Any]] = {n: np.dtype(f"i{n}") for n in (1, 2, 4, 8)}
 def where(condition: Array, x: Array, y: Array, *, out: Array, scratch: Scratch) -> list[Step]:
     """x where the condition holds, else y, without a branch: y ^ ((x ^ y) & mask), three times np.copyto(where=).
 
-    The mask, all ones or all zeros, is -condition as an integer.  If y is the constant 0, that is x & mask.
+    The mask, all ones or all zeros, is -condition as an integer.  If y is the constant 0, that is x & mask, or
+    x * condition, both as integers.
     """
     if out.dtype.hasobject or out.dtype.itemsize not in _BITS:
         return [partial(_where_objects, condition, x, y, out)]
@@ -585,6 +586,9 @@ def where(condition: Array, x: Array, y: Array, *, out: Array, scratch: Scratch)
     places, a, b = out.view(bits), x.view(bits), y.view(bits)
     steps: list[Step] = []
     room, small, masked = _block_shape(out), condition.size < out.size, is_constant(b) and not b.any()
+    if masked and not small:
+        numbers, result = (array.view(f"u{out.itemsize}") for array in (x, out))
+        return [partial(np.multiply, numbers, condition.view(np.uint8), out=result)]
     work = scratch((0,) if masked else room, bits)
     mask = scratch(condition.shape if small else room, bits)
     if small:

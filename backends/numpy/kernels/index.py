@@ -83,21 +83,40 @@ def _pick(x: Array, before: tuple[slice, ...], places: Array, out: Array) -> Non
     np.copyto(out, x[index])
 
 
-@function
-def gather_elements(x: Array, indices: Array, *, axis: int) -> Array:
+@kernel
+def gather_elements(x: Array, indices: Array, *, axis: int, out: Array, scratch: Scratch) -> list[Step]:
     """np.take_along_axis; axes of indices may be shorter than those of x."""
-    a = axis % x.ndim if x.ndim else 0
-    if not x.ndim:
-        return x.reshape(1)[places_of(indices, 1, "gather_elements")]
-    return x[_along(indices, x.shape[a], a, "gather_elements")]
+    places, steps = _elements_of(x.shape, indices, axis, "gather_elements", scratch)
+    if x.flags.c_contiguous and out.flags.c_contiguous:
+        return [*steps, partial(np.take, x.reshape(-1), places, out=out, mode="wrap")]
+    return [*steps, partial(_pick_elements, x, places, out)]
 
 
-def _along(indices: Array, size: int, axis: int, op: str) -> tuple[Array, ...]:
-    """The NumPy index of the places (i, j, ...) but for `axis`, where they are indices[i, j, ...]."""
-    rank = indices.ndim
-    places: list[Array] = [np.arange(n).reshape(-1, *(1,) * (rank - 1 - i)) for i, n in enumerate(indices.shape)]
-    places[axis] = places_of(indices, size, op)
-    return tuple(places)
+def _elements_of(
+    shape: tuple[int, ...], indices: Array, axis: int, op: str, scratch: Scratch
+) -> tuple[Array, list[Step]]:  # fmt: skip
+    """The elements (i, j, ...) but for `axis`, where they are indices[i, j, ...], counted in row-major order, and the
+    steps that find them."""
+    a = axis % len(shape) if shape else 0
+    size, places = shape[a] if shape else 1, scratch(indices.shape, np.intp)
+    if not indices.size:
+        return places, []
+    steps: list[Step] = [
+        partial(check_places, indices, size, op),
+        partial(np.copyto, places, indices, casting="unsafe"),
+        partial(np.remainder, places, max(size, 1), out=places),  # negative ones count from the end
+    ]
+    if (inner := math.prod(shape[a + 1 :])) != 1:
+        steps.append(partial(np.multiply, places, inner, out=places))
+    for i, n in enumerate(indices.shape):
+        if i != a and n > 1:
+            others = np.arange(n) * math.prod(shape[i + 1 :])
+            steps.append(partial(np.add, places, others.reshape(-1, *(1,) * (indices.ndim - 1 - i)), out=places))
+    return places, steps
+
+
+def _pick_elements(x: Array, places: Array, out: Array) -> None:
+    np.copyto(out, x.flat[places.reshape(-1)].reshape(out.shape))
 
 
 @function
@@ -124,12 +143,21 @@ _COMBINE: dict[str, Callable[..., Any]] = {
 }
 
 
-@function
-def scatter_elements(x: Array, indices: Array, updates: Array, *, axis: int, reduction: str) -> Array:
-    out = x.copy()
-    a = axis % x.ndim
-    _COMBINE[reduction](out, _along(indices, x.shape[a], a, "scatter_elements"), updates)
-    return out
+@kernel
+def scatter_elements(
+    x: Array, indices: Array, updates: Array, *, axis: int, reduction: str, out: Array, scratch: Scratch
+) -> list[Step]:
+    places, steps = _elements_of(x.shape, indices, axis, "scatter_elements", scratch)
+    target = out if out.flags.c_contiguous else scratch(out.shape, out.dtype)
+    steps += [copy(target, x), partial(_put_elements, _COMBINE[reduction], target, places, updates)]
+    return steps if target is out else [*steps, copy(out, target)]
+
+
+def _put_elements(combine: Callable[..., Any], out: Array, places: Array, updates: Array) -> None:
+    """ufunc.at is several times faster on flat arrays."""
+    if updates.shape != places.shape:
+        updates = np.broadcast_to(updates, places.shape)
+    combine(out.reshape(-1), places.reshape(-1), updates.reshape(-1))
 
 
 @function

@@ -104,7 +104,7 @@ def _product(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
     if y.ndim == 2 and x.ndim == 2:
         halves = [] if isinstance(epilogue, _WholeEpilogue) else _side_by_side(x, y, out, epilogue)
         return halves or _chunks(x, y, out, epilogue)
-    return [*matrix_product(x, y, out), *epilogue.steps(out, ...)]
+    return [*matrix_product(x, y, out, epilogue.scratch), *epilogue.steps(out, ...)]
 
 
 def _side_by_side(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
@@ -115,7 +115,7 @@ def _side_by_side(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[St
         return []
     if out.shape[0] >= out.shape[1]:
         return together([_chunks(x[n], y, out[n], epilogue.of(n, len(out))) for n in halves])
-    products = [matrix_product(x, y[:, n], out[:, n]) for n in halves]
+    products = [matrix_product(x, y[:, n], out[:, n], epilogue.scratch) for n in halves]
     return [*together(products), *epilogue.steps(out, ...)]
 
 
@@ -135,7 +135,7 @@ def _chunks(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
     steps: list[Step] = []
     for start in range(0, len(out), max(rows, 1)):
         part = slice(start, min(start + rows, len(out)))
-        steps += matrix_product(x[part], y, out[part])
+        steps += matrix_product(x[part], y, out[part], epilogue.scratch)
         steps += epilogue.steps(out[part], part)
     return steps
 
@@ -206,7 +206,7 @@ class _WholeEpilogue(Epilogue):
     """The epilogue in the original shape, after the last chunk: for a bias that does not cut into rows."""
 
     def __init__(self, epilogue: Epilogue, out: Array) -> None:
-        self.epilogue, self.out = epilogue, out
+        self.epilogue, self.out, self.scratch = epilogue, out, epilogue.scratch
         self.last = math.prod(out.shape[:-1])
 
     def __bool__(self) -> bool:

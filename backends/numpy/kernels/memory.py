@@ -51,6 +51,10 @@ class Memory:
         self.prologue.append(partial(fill, array))
         return array
 
+    def own(self, shape: Sequence[int]) -> Array:
+        """Working memory of its own, for the whole step."""
+        return self._scratch(tuple(shape), self.dtype)
+
     def work(self, role: str, shape: Sequence[int]) -> Array:
         """Working memory for a while: the next array asked for in the same role may overlap."""
         size = prod(shape)

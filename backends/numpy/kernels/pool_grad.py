@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from .pool import BLOCK_BYTES, Axis, Pairs, axes_of, lowest, mean_factors, part_
 
 Ints = tuple[int, ...]
 
-GRAD_FLOPS = 128  # what an element counts for where work is shared out: products go so much faster
+AT_ONCE_BYTES = 1 << 21  # of gathered taps
+GRAD_FLOPS = 32  # what an element counts for where work is shared out: products go so much faster
+BRANCHES = 2  # at most: threads that make many short calls of NumPy hinder one another
 
 
 @kernel
@@ -33,8 +35,81 @@ def max_pool_record(
     shape = next(a.shape for a in out if a is not None)
     y, record = (scratch(shape, dtype) if a is None else a for a, dtype in zip(out, (x.dtype, np.uint8)))
     axes = axes_of(x, y, window, strides, dilations, padding)
-    images = cuts(len(x), GRAD_FLOPS * x.size)
-    return together([_recorded(x[n], y[n], record[n], axes, scratch) for n in images])
+    recorded = _recorded_at_once if _is_at_once(x, axes) else _recorded
+    images = cuts(len(x), GRAD_FLOPS * x.size, most=BRANCHES)
+    return together([recorded(x[n], y[n], record[n], axes, scratch) for n in images])
+
+
+def _recorded_at_once(x: Array, y: Array, record: Array, axes: list[Axis], scratch: Scratch) -> list[Step]:
+    """The taps of all windows of a block are gathered in one call; then one axis of the window after the other, the
+    last one first, is reduced together with the numbers of the taps."""
+    elements, flags, numbers = (Memory(np.dtype(t), scratch) for t in (x.dtype, np.bool_, np.uint8))
+    windows, window = _windows(x, axes), [axis.window for axis in axes if axis.window > 1]
+    steps: list[Step] = []
+    for block in _blocks_of_windows(y, axes):
+        most, kept, found = y[block], record[block], windows[_in_windows(block, axes)]
+        taps = elements.work("taps", found.shape)
+        steps.append(copy(taps, found))
+        values, numbered = taps.reshape(*window, *most.shape), _tap_numbers(window, most.ndim)
+        for axis in reversed(range(len(window))):
+            (best, number), *others = zip(np.moveaxis(values, axis, 0), np.moveaxis(numbered, axis, 0))
+            if numbered.size < values.size:
+                first, number = number, numbers.work("number", best.shape)
+                steps.append(partial(np.copyto, number, first))
+            larger, mine = flags.work("larger", best.shape), numbers.work("mine", best.shape)
+            for value, its in others:
+                into = most if axis == 0 and value is others[-1][0] else best
+                steps += [
+                    partial(np.greater, value, best, out=larger),
+                    partial(np.multiply, larger.view(np.uint8), its, out=mine),
+                    partial(np.maximum, number, mine, out=number),  # numbers rise
+                    partial(np.maximum, best, value, out=into),
+                ]
+            values, numbered = best, number
+        steps += _without_nan(most, number, kept, flags)
+    return steps
+
+
+def _without_nan(best: Array, number: Array, record: Array, flags: Memory) -> list[Step]:
+    """Steps for record = number, or 0 where NaN is the largest."""
+    if best.dtype.kind in "iub":
+        return [] if number is record else [partial(np.copyto, record, number)]
+    known = flags.work("larger", best.shape)
+    return [
+        partial(np.equal, best, best, out=known),
+        partial(np.multiply, number, known.view(np.uint8), out=record),
+    ]
+
+
+def _is_at_once(x: Array, axes: list[Axis]) -> bool:
+    """Whether windows lie side by side, in runs so short that taps have to be gathered."""
+    beside = all(_is_tight(axis) and axis.places * axis.stride <= axis.size for axis in axes)
+    several = x.size > 0 and prod(axis.window for axis in axes) > 1
+    return beside and several and x.itemsize < x.shape[-1] * x.itemsize <= LONGEST
+
+
+def _windows(x: Array, axes: list[Axis]) -> Array:
+    """x (N, *S, C) as (*window, N, *S_out, C), where windows lie side by side."""
+    inside = (slice(None), *(slice(0, axis.places * axis.stride) for axis in axes))
+    split = x[inside].reshape(len(x), *(n for a in axes for n in (a.places, a.window)), x.shape[-1], copy=False)
+    count = len(axes)
+    return split.transpose(*range(2, 2 * count + 1, 2), 0, *range(1, 2 * count, 2), 2 * count + 1)
+
+
+def _in_windows(block: Block, axes: list[Axis]) -> tuple[Any, ...]:
+    """Where the windows of a block are in `_windows`."""
+    return (..., *block, *(slice(None),) * len(axes))
+
+
+def _tap_numbers(window: Sequence[int], rank: int) -> Array:
+    """From 1 on, in row-major order, to be broadcast with so many axes more."""
+    return np.arange(1, prod(window) + 1, dtype=np.uint8).reshape(*window, *(1,) * rank)
+
+
+def _blocks_of_windows(y: Array, axes: list[Axis]) -> Iterator[Block]:
+    """Blocks of images and rows of y, of whose windows a copy has about so many bytes."""
+    row = prod(y.shape[2:]) * y.itemsize * prod(axis.window for axis in axes)
+    return blocks(y.shape[:2], AT_ONCE_BYTES // max(1, row))
 
 
 def _recorded(x: Array, y: Array, record: Array, axes: list[Axis], scratch: Scratch) -> list[Step]:
@@ -60,9 +135,7 @@ def _recorded(x: Array, y: Array, record: Array, axes: list[Axis], scratch: Scra
                 partial(np.maximum, number, mine, out=number),  # numbers rise
                 partial(np.maximum, most, given, out=most),
             ]
-        if x.dtype.kind not in "iub":
-            known = flags.work("larger", best.shape)
-            steps += [partial(np.equal, best, best, out=known), partial(np.multiply, kept, known, out=kept)]
+        steps += _without_nan(best, kept, kept, flags)
     return steps
 
 
@@ -77,13 +150,27 @@ def max_pool_grad(
     """
     axes = axes_of(x, y, window, strides, dilations, padding)
 
-    def hits(n: slice) -> Hits:
-        if record is not None:
-            return _recorded_hits(record[n], axes, scratch)
-        return _hits(x[n], y[n], axes, all_ties, scratch)
+    def spread(n: slice) -> list[Step]:
+        if record is None:
+            return _spread_to_hits(_hits(x[n], y[n], axes, all_ties, scratch), g[n], axes, out[n], scratch)
+        if _is_at_once(out, axes):
+            return _spread_at_once(record[n], g[n], axes, out[n], scratch)
+        return _spread_to_hits(_recorded_hits(record[n], axes, scratch), g[n], axes, out[n], scratch)
 
-    images = cuts(len(x), GRAD_FLOPS * x.size)
-    return together([_spread_to_hits(hits(n), g[n], axes, out[n], scratch) for n in images])
+    return together([spread(n) for n in cuts(len(x), GRAD_FLOPS * x.size, most=BRANCHES)])
+
+
+def _spread_at_once(record: Array, g: Array, axes: list[Axis], out: Array, scratch: Scratch) -> list[Step]:
+    """What every tap of a block gets, side by side; then all of it is put in its place in one call."""
+    flags, memory = Memory(np.dtype(np.bool_), scratch), Memory(out.dtype, scratch)
+    windows, numbers = _windows(out, axes), _tap_numbers([axis.window for axis in axes], g.ndim)
+    steps: list[Step] = [] if all(map(_covers, axes)) else [partial(out.fill, 0)]
+    for block in _blocks_of_windows(g, axes):
+        target = windows[_in_windows(block, axes)]
+        hit, chosen = flags.work("hit", target.shape), memory.work("chosen", target.shape)
+        steps += [partial(np.equal, record[block], numbers, out=hit), _select(g[block], hit, chosen)]
+        steps.append(copy(target, chosen))
+    return steps
 
 
 def _spread_to_hits(hits: Hits, g: Array, axes: list[Axis], out: Array, scratch: Scratch) -> list[Step]:
@@ -204,7 +291,7 @@ def _elements(stride: int, start: int, stop: int, element: int) -> slice:
 
 def _select(values: Array, hit: Array, out: Array) -> Step:
     """out = values where hit, 0 elsewhere: bits times 0 or 1, exact for all numbers and faster than a masked copy."""
-    return partial(np.multiply, _bits(values), hit, out=_bits(out))
+    return partial(np.multiply, _bits(values), hit.view(np.uint8), out=_bits(out))
 
 
 def _bits(x: Array) -> Array:
@@ -213,8 +300,12 @@ def _bits(x: Array) -> Array:
 
 def _covers(axis: Axis) -> bool:
     """Whether every element is met from exactly one place."""
-    tight = axis.window == axis.stride and (axis.dilation == 1 or axis.window == 1)
-    return tight and axis.before == 0 and axis.places * axis.stride == axis.size
+    return _is_tight(axis) and axis.places * axis.stride == axis.size
+
+
+def _is_tight(axis: Axis) -> bool:
+    """Whether windows lie side by side from the first element on."""
+    return axis.window == axis.stride and (axis.dilation == 1 or axis.window == 1) and axis.before == 0
 
 
 @kernel
@@ -230,7 +321,7 @@ def avg_pool_grad(
     dtype = compute_dtype(out.dtype)
     factors = mean_factors(axes, padding, count_include_pad, dtype) if g.size else np.zeros(1)
     spread = _repeated if all(map(_covers, axes)) else _summed
-    images = cuts(len(out), GRAD_FLOPS * out.size)
+    images = cuts(len(out), GRAD_FLOPS * out.size, most=BRANCHES)
     return together([spread(g[n], factors, axes, out[n], Memory(dtype, scratch)) for n in images])
 
 

@@ -1,7 +1,7 @@
 """Convolutions by Winograd's algorithm, as products of matrices only.
 
     1. gather   the n inputs of every tile and axis, element by element of a tile:  D (Π n, tiles·C)
-    2. inputs   V = (B ⊗ B) D: one product serves all axes, where NumPy's additions on strided tiles would be slower
+    2. inputs   V = (B ⊗ B) D: a product for each axis; NumPy's additions on strided tiles would be slower
     3. product  M = V @ u: Π n products (tiles, C) @ (C, O), which is where the multiplications are saved
     4. outputs  Y = (A ⊗ A) M, bias, residual and activation while it is in the cache
     5. scatter  Y (Π m, tiles·O) to its places
@@ -28,20 +28,23 @@ from .memory import Block, Memory, blocks
 from .products import matrix_product
 from .rows import contiguous
 
-BUFFER_BYTES = 3 << 18  # each of the two buffers of a block: both fit L2
+BUFFER_BYTES = 1 << 20  # each of the two buffers of a block, which pass through L2
 LEAST_TILES = 32  # but products of fewer rows than this are slow
 SUMMED_TILES = 128  # of a block, of which sums are made: adding them to the total costs as much as 20 more
 
-# Where the polynomials are evaluated, by n = m + r - 1; infinity is one more point.  For n = 6 those which gave the
-# smallest errors in float32 among a grid of (0, ±a, ±b): a quarter of the usual (0, ±1, ±2).
+Pair = tuple[Array, Array]
+
+# Where the polynomials are evaluated, by n = m + r - 1; infinity is one more point.  Those of a grid of (0, ±a, ±b, ..)
+# which gave the smallest errors in float32: for n = 6 a quarter of the usual (0, ±1, ±2).
 POINTS: dict[int, tuple[float, ...]] = {
     1: (),
     2: (0,),
     3: (0, 1),
     4: (0, 1, -1),
-    5: (0, 1, -1, 0.5),
+    5: (0, 0.75, -0.75, 1.625),
     6: (0, 0.75, -0.75, 1.5, -1.5),
-    8: (0, 0.5, -0.5, 1, -1, 1.75, -1.75),
+    7: (0, 0.5, -0.5, 1.125, -1.125, 2.625),
+    8: (0, 0.5, -0.5, 1, -1, 2, -2),
 }
 
 
@@ -65,16 +68,16 @@ def transforms(m: int, r: int) -> tuple[Array, Array, Array]:
     return a, g, b
 
 
-def over_axes(which: int, tile: Sequence[int], kernel: Sequence[int]) -> Array:
-    """The transform of all axes together (0: A, 1: G, 2: B), in float64."""
-    return reduce(np.kron, (transforms(m, r)[which] for m, r in zip(tile, kernel)))
+def over_axes(tile: Sequence[int], kernel: Sequence[int]) -> Array:
+    """G of all axes together, in float64."""
+    return reduce(np.kron, (transforms(m, r)[1] for m, r in zip(tile, kernel)))
 
 
 @kernel
 def winograd_weights(w: Array, *, tile: tuple[int, ...], flip: bool, out: Array, scratch: Scratch) -> list[Step]:
     """(G ⊗ G) w: w (*K, C, O), out (Π n, C, O)."""
     kernel = w.shape[: len(tile)]
-    g = over_axes(1, tile, kernel).astype(out.dtype)
+    g = over_axes(tile, kernel).astype(out.dtype)
     g = g.reshape(-1, *kernel)[(slice(None),) + (slice(None, None, -1 if flip else 1),) * len(tile)]
     steps: list[Step] = []
     given = contiguous(w, out.dtype, steps, scratch).reshape(prod(kernel), -1)
@@ -122,7 +125,10 @@ class Tiling:
         self.ones = (1,) * self.axes
         self.extent = tuple(m + r - 1 for m, r in zip(tile, kernel))
         self.points, self.elements = prod(self.extent), prod(tile)
-        self.outputs, self.weights, self.inputs = (over_axes(which, tile, kernel).astype(dtype) for which in range(3))
+        self.weights = over_axes(tile, kernel).astype(dtype)
+        self.outputs, self.inputs = (
+            [transforms(m, r)[which].astype(dtype) for m, r in zip(tile, kernel)] for which in (0, 2)
+        )
 
     def tiles(self, places: Sequence[int]) -> tuple[int, ...]:
         """How many tiles cover so many places of each axis."""
@@ -144,18 +150,17 @@ class Tiling:
         for images, source, copies in padded_sources(x, pads, memory.dtype, scratch, ceil(tiles / prod(per_image))):
             yield images, windows_of(source, per_image, self.extent, self.tile, self.ones), copies
 
-    def transformed(self, windows: Array, memory: Memory, outs: int) -> tuple[Array, Array, list[Step]]:
-        """B x of some tiles (points, tiles, C), room for (points, tiles, outs) elsewhere, and the steps."""
+    def transformed(self, windows: Array, memory: Memory, outs: int) -> tuple[Pair, list[Step]]:
+        """A buffer that begins with B x of some tiles (points, tiles, C), one with room for (points, tiles, outs), and
+        the steps.
+        """
         shape, channels = windows.shape[: self.axes + 1], windows.shape[-1]
-        size = self.points * prod(shape)
-        first, second = (memory.work(role, (size * max(channels, outs),)) for role in ("first", "second"))
-        given, turned = first[: size * channels], second[: size * channels]
+        size = self.points * prod(shape) * max(channels, outs)
+        buffers = memory.work("first", (size,)), memory.work("second", (size,))
         order = (*range(self.axes + 1, 2 * self.axes + 1), *range(self.axes + 1), 2 * self.axes + 1)
-        steps: list[Step] = [
-            copy(given.reshape(*self.extent, *shape, channels), windows.transpose(order)),
-            *matrix_product(self.inputs, given.reshape(self.points, -1), turned.reshape(self.points, -1)),
-        ]
-        return turned.reshape(self.points, -1, channels), first[: size * outs].reshape(self.points, -1, outs), steps
+        gather = copy(head(buffers[0], *self.extent, *shape, channels), windows.transpose(order))
+        buffers, steps = by_axis(self.inputs, buffers, prod(shape) * channels)
+        return buffers, [gather, *steps]
 
     def pairs(self, by_tile: Array, images: Array, block: Block) -> Iterator[tuple[Array, Array]]:
         """Elements of tiles (*m, images, *tiles, O) with those of images (N, *S, O) that they stand for.
@@ -170,6 +175,28 @@ class Tiling:
             part = part.reshape(len(part), *split, part.shape[-1], copy=False)
             order = (*range(2, 2 * self.axes + 1, 2), 0, *range(1, 2 * self.axes, 2), 2 * self.axes + 1)
             yield by_tile[inside + (slice(None),) + within], part.transpose(order)
+
+
+def head(buffer: Array, *shape: int) -> Array:
+    """What a flat buffer begins with."""
+    return buffer[: prod(shape)].reshape(shape)
+
+
+def by_axis(matrices: Sequence[Array], buffers: Pair, length: int) -> tuple[Pair, list[Step]]:
+    """Matrices (m, n), one for each axis, times what the first of two buffers begins with: (*n, length).
+
+    Returns the buffer that then begins with the result (*m, length), the other one, and the steps.
+    """
+    (given, other), steps = buffers, list[Step]()
+    before, after = 1, prod(matrix.shape[1] for matrix in matrices) * length
+    for matrix in matrices:
+        m, n = matrix.shape
+        after //= n
+        if matrix.size > 1:  # it is (1) where the kernel has but one element
+            steps += matrix_product(matrix, head(given, before, n, after), head(other, before, m, after))
+            given, other = other, given
+        before *= m
+    return (given, other), steps
 
 
 def _forward(
@@ -192,15 +219,13 @@ def _block(
     tiling: Tiling, u: Array, windows: Array, block: Block, residual: Array | None, out: Array, layer: Layer
 ) -> list[Step]:
     """The steps for a block of tiles, which see windows (images, *tiles, *n, C)."""
-    outs = u.shape[-1]
-    turned, sums, steps = tiling.transformed(windows, layer, outs)
-    size = tiling.elements * turned.shape[1] * outs
-    made = layer.work("second", (turned.size,))[:size] if size <= turned.size else layer.work("made", (size,))
-    made = made.reshape(*tiling.tile, *windows.shape[: tiling.axes + 1], outs)
-    steps += [
-        *matrix_product(turned, u, sums),
-        *matrix_product(tiling.outputs, sums.reshape(len(u), -1), made.reshape(tiling.elements, -1)),
-    ]
+    shape, (points, channels, outs) = windows.shape[: tiling.axes + 1], u.shape
+    tiles = prod(shape)
+    (held, free), steps = tiling.transformed(windows, layer, outs)
+    steps += matrix_product(head(held, points, tiles, channels), u, head(free, points, tiles, outs))
+    (held, _), back = by_axis(tiling.outputs, (free, held), tiles * outs)
+    steps += back
+    made = head(held, *tiling.tile, *shape, outs)
     added = None
     if residual is not None:
         added = layer.work("residual", made.shape)
@@ -246,14 +271,18 @@ def _sums(tiling: Tiling, x: Array, pads: Pads, g: Array, total: Array, scratch:
     for images, windows, copies in tiling.sources(x, pads, g.shape[1:-1], count, memory, scratch):
         steps += copies
         for block in blocks(windows.shape[: 1 + tiling.axes], count):
-            turned, above, made = tiling.transformed(windows[block], memory, outs)
-            by_tile = memory.work("gradients", (*tiling.tile, *windows[block].shape[: tiling.axes + 1], outs))
+            shape = windows[block].shape[: tiling.axes + 1]
+            tiles = prod(shape)
+            (turned, free), made = tiling.transformed(windows[block], memory, outs)
+            given = memory.work("gradients", (points * tiles * outs,))
+            by_tile = head(given, *tiling.tile, *shape, outs)
             pairs = list(tiling.pairs(by_tile, g[images], block))
             if sum(a.size for a, _ in pairs) < by_tile.size:  # some tiles reach over the end
                 made.append(partial(by_tile.fill, 0))
             made += [copy(a, b) for a, b in pairs]
-            back = matrix_product(tiling.outputs.T, by_tile.reshape(tiling.elements, -1), above.reshape(points, -1))
-            steps += [*made, *back, *matrix_product(turned.swapaxes(1, 2), above, into)]
+            (above, _), back = by_axis([a.T for a in tiling.outputs], (given, free), tiles * outs)
+            rows, seen = head(above, points, tiles, outs), head(turned, points, tiles, channels).swapaxes(1, 2)
+            steps += [*made, *back, *matrix_product(seen, rows, into)]
             if into is not total:
                 steps.append(partial(np.add, total, into, out=total))
             into = memory.work("product", total.shape)

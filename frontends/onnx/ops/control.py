@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto
 
 from ....errors import GraphError
 from ....ir import dims, types
@@ -15,6 +14,7 @@ from ....ir.op import lookup
 from ....ir.ops.control import scan_body_types
 from ....ir.types import Tensor, Type, boolean, fits, i64
 from ..lowering import Lowering, operands_of, without_value
+from ..messages import GraphProto
 from ..registry import onnx
 
 MAX_WIDENINGS = 8

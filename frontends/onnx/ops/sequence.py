@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import TypeProto
 
 from ....ir.graph import Var
 from ....ir.op import axis_of
 from ....ir.types import Optional, Sequence, Tensor, i64
 from ..lowering import Lowering
+from ..messages import TypeProto
 from ..protos import elem_type, type_of_proto
 from ..registry import onnx
 

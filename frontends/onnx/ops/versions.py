@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 
 from ....ir.graph import Var
 from ..lowering import Lowering
+from ..messages import TensorProto
 from ..registry import Rewrite, upgrade
 from .reduce import REDUCTIONS
 
