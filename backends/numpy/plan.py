@@ -27,7 +27,7 @@ from .arena import Arena
 from .evaluate import call_view, detached, evaluate, flat_steps, kernel_of
 from .registry import NUMPY, Array, Kernel, Kernels, Step, is_native, same_place
 from .storage import Resident, attributes, is_bound, is_planned, parts_of, storage_of
-from .workers import Threaded
+from .workers import Parallel, Threaded
 
 if TYPE_CHECKING:
     from ...passes.recompute import Recomputation
@@ -61,6 +61,7 @@ class Plan:
                 self._bind_all(buffers, whole, programs)
         # whether steps run on several threads, if there are any: then BLAS should use one, if it is called
         self.is_parallel = any(isinstance(step, Threaded) for step in self.steps)
+        self.is_branched = any(isinstance(step, Parallel) for step in self.steps)
         self.is_native = all(map(is_native, self.steps))
         self._joined = kernels.joined(self.steps)
         states = {s.input: s.output for s in graph.state if s.input.name in self.resident}

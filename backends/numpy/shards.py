@@ -153,7 +153,7 @@ class ShardedProgram:
 
     def running(self, plan: Plan) -> AbstractContextManager[None]:
         """What runs of a plan are inside of: the threads that it may use."""
-        workers = several(self.threads if plan.is_parallel else 1)
+        workers = several(self.threads if plan.is_parallel else 1, plan.is_branched)
         alone = (self._one_blas_thread or plan.is_parallel) and not plan.is_native
         return _within(BLAS.one(), workers) if alone else workers
 

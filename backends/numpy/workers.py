@@ -174,6 +174,13 @@ class Worker:
                 self._board = board
             self._call()
 
+    def expect(self) -> None:
+        """Be alert, if that may be, for a task that is to come soon."""
+        with self._lock:
+            self._alert = self.wakeful and bool(PATIENCE)
+        if self._alert:
+            self._call()
+
     def rest(self) -> None:
         """Sleep, until the next task."""
         with self._lock:
@@ -278,14 +285,17 @@ def team() -> list[Worker]:
 
 
 class several:  # noqa: N801 - a context, as a function would make it in three times the time
-    """Work inside may use so many threads."""
+    """Work inside may use so many threads, `soon` if it begins with tasks for them."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    def __init__(self, threads: int, soon: bool = False) -> None:
+        self._threads, self._soon = threads, soon
 
     def __enter__(self) -> None:
         self._before = team()
         self._taken = _HERE.team = IDLE.take(self._threads - 1) if self._threads > 1 else []
+        if self._soon:
+            for worker in self._taken:
+                worker.expect()
 
     def __exit__(self, *error: object) -> None:
         _HERE.team = self._before

@@ -178,6 +178,7 @@ def test_config_that_is_none(files: dict[str, Path], tmp_path: Path, text: bytes
     fails(repack(files[".keras"], tmp_path / "c.keras", lambda m: m.update({"config.json": text})))
 
 
+@pytest.mark.slow
 def test_config_with_parts_replaced(files: dict[str, Path], tmp_path: Path) -> None:
     """Any part of the config replaced by nonsense: a TenunError, or a model that does not care."""
     with zipfile.ZipFile(files[".keras"]) as z:

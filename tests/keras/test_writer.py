@@ -190,6 +190,7 @@ def test_compiled_and_trained(keras: Any, tmp_path: Path, optimizer: str) -> Non
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_and_trained_legacy(keras: Any, tmp_path: Path) -> None:
     """Keras trains it with a new optimizer; a file of its own, which has the optimizer's variables, it does not."""
