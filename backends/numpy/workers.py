@@ -108,7 +108,8 @@ class Patience:
     def __init__(self) -> None:
         self._sleeping, self._next = 0, self.LEAST
 
-    def __bool__(self) -> bool:
+    def lasts(self) -> bool:
+        """Whether to wait so for the next task."""
         if self._sleeping:
             self._sleeping -= 1
             return False
@@ -155,7 +156,7 @@ class Worker:
         """Begin with a task; stay alert after it, if that may be."""
         with self._lock:
             self._task = task
-            self._gated = self._alert = alert and self.wakeful and bool(PATIENCE)
+            self._gated = self._alert = alert and self.wakeful and PATIENCE.lasts()
         self._call()
 
     def finish(self) -> BaseException | None:
@@ -177,7 +178,7 @@ class Worker:
     def expect(self) -> None:
         """Be alert, if that may be, for a task that is to come soon."""
         with self._lock:
-            self._alert = self.wakeful and bool(PATIENCE)
+            self._alert = self.wakeful and PATIENCE.lasts()
         if self._alert:
             self._call()
 

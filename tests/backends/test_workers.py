@@ -118,13 +118,13 @@ def test_a_gate_opens_once() -> None:
 
 def test_patience_ends_where_cores_are_lost() -> None:
     patience = Patience()
-    assert all(bool(patience) for _ in range(10))
+    assert all(patience.lasts() for _ in range(10))
     patience.judge(10e-3, 9e-3)  # a tenth is what others need
-    assert patience
+    assert patience.lasts()
     for times in (1, 2):
         patience.judge(10e-3, 5e-3)
-        assert [bool(patience) for _ in range(times * Patience.LEAST)] == [False] * (times * Patience.LEAST)
-        assert patience
+        assert [patience.lasts() for _ in range(times * Patience.LEAST)] == [False] * (times * Patience.LEAST)
+        assert patience.lasts()
 
 
 @pytest.mark.parametrize("alert", [True, False])
