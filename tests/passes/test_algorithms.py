@@ -56,7 +56,8 @@ def test_text_before_and_after() -> None:
         (network(64, 32, 64, 64), "winograd_conv"),
         (network(1, 16, 128, 128), "winograd_conv"),
         *((network(16, 16, 64, 64, kernel=k), "winograd_conv") for k in (2, 4, 5, 6, 7)),
-        *((network(64, 32, 3, 64, kernel=k), "conv") for k in range(2, 8)),  # too few channels
+        (network(8, 32, 3, 64), "conv"),  # too few channels
+        *((network(64, 32, 3, 64, kernel=k), "conv") for k in range(2, 8)),
         (network(8, 32, 64, 64, kernel=1), "conv"),
         (network(8, 32, 64, 64, kernel=9), "conv"),
         (network(8, 32, 64, 64, strides=(2, 2)), "conv"),
@@ -117,7 +118,7 @@ def test_gradients_use_it_too(size: tuple[int, ...], kernel: tuple[int, ...], pa
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=v.tensor.static).astype(np.float32) for v in graph.inputs]
     for got, want in zip(Program(graph)(*arrays), Program(exact)(*(a.astype(np.float64) for a in arrays))):
-        np.testing.assert_allclose(got, want, atol=1.5e-4 * want.std(), rtol=0)
+        np.testing.assert_allclose(got, want, atol=(3e-5 if max(kernel) <= 3 else 1.5e-4) * want.std(), rtol=0)
 
 
 def test_weights_are_transformed_once_for_all_shapes() -> None:
