@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar, Union
@@ -297,6 +298,12 @@ CONTENTS = {
     "wrappers": "Bidirectional TimeDistributed",
 }
 LAYERS: Table[str, type[Layer]] = Table(__package__, CONTENTS, contents(CONTENTS))
+
+
+def is_of(value: Any, file: str, name: str) -> bool:
+    """Whether a value is of a class of a file of layers, which is not imported for that: before, there can be none."""
+    module = sys.modules.get(f"{__package__}.{file}")
+    return module is not None and isinstance(value, getattr(module, name))
 
 
 def _as_config(value: Any) -> Any:

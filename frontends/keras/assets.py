@@ -13,6 +13,7 @@ import numpy as np
 
 from ...errors import LoadError
 from ...layers import Layer
+from ...layers.base import is_of
 from .archive import H5, MAX_CONFIG, Archive
 from .stores import TreeStore, live_layers
 
@@ -23,8 +24,7 @@ FACTORS = "idf_weights"
 
 
 def _is_lookup(layer: Any) -> TypeGuard[IndexLookup]:
-    """Whether this is a layer with a vocabulary; few models have one, and only they import the class."""
-    return hasattr(layer, "load_vocabulary")
+    return is_of(layer, "lookup", "IndexLookup")
 
 
 def load_assets(archive: Archive, weights: Callable[[], list[H5]], model: Layer) -> None:

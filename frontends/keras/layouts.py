@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 import numpy as np
 
 from ...layers import Layer, Parameter
+from ...layers.base import is_of
 
 if TYPE_CHECKING:
     from ...layers.recurrent import Cell
@@ -44,8 +45,7 @@ def todays(layer: Layer, entries: list[Entry], version: str, backend: str) -> li
 
 
 def _is_cell(layer: Layer) -> TypeGuard[Cell]:
-    """Whether this is a recurrent cell; few models have one, and only they import the class."""
-    return hasattr(layer, "gates")
+    return is_of(layer, "recurrent", "Cell")
 
 
 def _made(shape: tuple[int, ...], sources: Sequence[Entry], make: Callable[..., Array]) -> Entry:
