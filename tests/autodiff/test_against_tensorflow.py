@@ -17,7 +17,6 @@ from tenun.passes.autodiff.engine import gradients
 
 tf = pytest.importorskip("tensorflow")
 F32 = dtype("f32")
-pytestmark = pytest.mark.xdist_group("tensorflow")
 ACTIVATIONS = tf.keras.activations
 
 

@@ -94,7 +94,6 @@ def test_symbolic_batch_of_any_size() -> None:
     np.testing.assert_allclose(dw, sum(p[2] for p in parts), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.xdist_group("tensorflow")
 class TestTensorFlow:
     @pytest.fixture(autouse=True)
     def tensorflow(self) -> None:

@@ -20,7 +20,6 @@ from tenun.tests.keras.oracle import data, one_layer, randomise
 
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
-pytestmark = pytest.mark.xdist_group("tensorflow")
 Array = np.ndarray[Any, Any]
 RECURRENT = ("recurrent", "wrappers")  # families of which all cases are tried with a mask, of the others the first
 

@@ -103,7 +103,6 @@ def test_indices_have_no_gradient() -> None:
     )
 
 
-@pytest.mark.xdist_group("tensorflow")
 class TestTensorFlow:
     @pytest.fixture(autouse=True)
     def tensorflow(self) -> None:

@@ -18,8 +18,6 @@ from tenun.tests.debug.models import HOSTILE, hostile, large, nested
 DEMO = Path(tenun.__file__).parent / "demo"
 Open = Callable[..., Any]
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:

@@ -64,7 +64,6 @@ MODELS: dict[str, tuple[tuple[Any, ...], Callable[[Any], list[Any]]]] = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.xdist_group("tensorflow")
 def test_export(name: str, tmp_path: Path) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keras, _ = pytest.importorskip("keras"), pytest.importorskip("tf2onnx")

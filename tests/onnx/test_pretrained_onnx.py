@@ -19,7 +19,7 @@ import pytest
 import tenun
 from tenun.tests.keras.test_pretrained import packages  # noqa: F401 - a fixture
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("packages")]
+pytestmark = pytest.mark.slow
 SPEECH, SILERO = "speechmos==0.0.1.1", "silero-vad==6.2.3"
 R = np.random.default_rng(0)
 

@@ -133,7 +133,6 @@ def test_weights_of_four_bits(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.xdist_group("tensorflow")
 def test_models_that_keras_exported(name: str, tmp_path: Path) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keras, _ = pytest.importorskip("keras"), pytest.importorskip("tf2onnx")

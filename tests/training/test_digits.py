@@ -11,8 +11,6 @@ import pytest
 
 import tenun
 
-pytestmark = pytest.mark.xdist_group("digits")  # the fixture trains six models
-
 Array = np.ndarray[Any, Any]
 
 SEEDS = (1, 2, 3)

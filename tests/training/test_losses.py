@@ -18,7 +18,6 @@ from tenun.training import losses
 from tenun.training.losses import LOSSES, REDUCTIONS, Loss, crossentropy_kind
 
 tf = pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.xdist_group("tensorflow")
 
 N, T, C = 6, 4, 5
 Array = np.ndarray[Any, Any]

@@ -26,10 +26,9 @@ BATCHES = (7, 1, 9)
 Array = np.ndarray[Any, Any]
 Maker = Callable[..., Array]
 BASES = {"Metric"}  # of the classes in keras.metrics, those that are no metric by themselves
-pytestmark = [
-    pytest.mark.xdist_group("tensorflow"),
-    pytest.mark.filterwarnings("ignore:You are passing weight as `float`", "ignore:More independent predictors"),
-]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:You are passing weight as `float`", "ignore:More independent predictors"
+)
 
 # ---- data -----------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,6 @@ import tenun
 keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
 onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
-pytestmark = pytest.mark.xdist_group("applications")  # one after the other: some are big
 
 from .checks import save  # noqa: E402
 from .compare import error  # noqa: E402

@@ -13,7 +13,6 @@ import tenun
 
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.xdist_group("tensorflow")
 
 from .checks import save  # noqa: E402
 from .compare import arrays, error, fed  # noqa: E402
