@@ -16,10 +16,6 @@ from tenun.ir.text import parse
 from tenun.ir.verify import difference
 from tenun.training.seeds import set_random_seed
 
-# TensorFlow's oneDNN kernels keep 1024 primitives a thread, and one of them (gradients of convolution weights) goes on
-# to use its own after a further one has pushed it out: a crash, once a process has seen enough shapes of convolutions.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-
 # A busy machine is no failure, and CI tries the same examples every time; elsewhere new ones are tried.
 hypothesis.settings.register_profile("tenun", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("tenun")

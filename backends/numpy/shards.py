@@ -30,6 +30,7 @@ from .workers import cores, each, several
 
 SHARD_BYTES = 16 << 20  # what the largest step of a shard may read and write
 REUSE = 100  # operations for each byte of weights: every shard reads all of them, and memory is what threads share
+REUSE_IN_CACHE, CACHED = 24, 2 << 20  # the same where the weights, up to so many bytes, stay in the caches of a core
 SHARD_FLOPS = 2 << 20  # less work than this is not worth handing to another thread
 SEQUENTIAL_FLOPS = 2 << 20  # the same of a single step of a loop over time: smaller steps wait for each other
 
@@ -108,7 +109,7 @@ class ShardedProgram:
         self._flops = max(total_flops(graph), 1)
         weights = sum(v.tensor.nbytes for v in graph.constants)
         steps = self._flops / max(step_flops(graph), 1)
-        shared = max(SHARD_FLOPS, REUSE * weights)
+        shared = max(SHARD_FLOPS, (REUSE if weights > CACHED else REUSE_IN_CACHE) * weights)
         self._least = ceil(SEQUENTIAL_FLOPS * steps) if sequential else shared
         # samples in a shard: as many as fit the cache, enough to be worth a thread
         self._shard = max(SHARD_BYTES // max(working_set(graph), 1), -(-self._least // self._flops), 1)

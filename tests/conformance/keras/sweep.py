@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,8 +58,15 @@ def tally(tried: Iterable[Case], checks: Iterable[str] = CHECKS) -> Tallies:
 
 
 def sweep(row: str) -> Tallies:
-    """All checks of a row; gradients on configurations of their own, as they are compared in float32 alone."""
-    return {**tally(cases(row), ("read", "written")), **tally(cases(row, ("float32",)), ("trained",))}
+    """All checks of a row; gradients on configurations of their own, as they are compared in float32 alone.
+
+    In a thread of its own: TensorFlow keeps the convolutions that it has made for every thread by itself, and after
+    those of other rows its gradients of 1×1 kernels with strides write where they must not: one run in two crashed.
+    """
+    with ThreadPoolExecutor(1) as apart:
+        read = apart.submit(tally, cases(row), ("read", "written"))
+        trained = apart.submit(tally, cases(row, ("float32",)), ("trained",))
+        return {**read.result(), **trained.result()}
 
 
 def _count(found: Tallies, case: Case, folder: Path) -> bool:
