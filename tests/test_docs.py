@@ -19,7 +19,10 @@ from tenun.tests import pages
 from tenun.tests.pages import ROOT
 
 LINKED = [*pages.pages(), ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md", ROOT / "benchmarks" / "RESULTS.md"]
-ALONE = {"extending.md"}  # it adds rows to tables, which other tests look at: it runs in a process of its own
+ALONE = {
+    "custom_objects.md",
+    "extending.md",
+}  # add rows to tables, which other tests look at: in processes of their own
 
 
 def name(page: Path) -> str:

@@ -22,7 +22,7 @@ from tenun.backends.numba.registry import ROWS, table
 from tenun.backends.numba.vectors import LANES, load_some, store_some
 from tenun.backends.numpy.evaluate import flat_steps, kernel_attributes, run_time_type
 from tenun.backends.numpy.registry import KERNELS, Kernel
-from tenun.backends.numpy.workers import Parallel, each, several
+from tenun.backends.numpy.workers import Parallel, Worker, each, several
 from tenun.debug.steps import calls
 from tenun.ir.attributes import check
 from tenun.ir.op import infer, lookup
@@ -514,6 +514,19 @@ def test_programs_of_several_threads_do_not_meet() -> None:
     for thread in threads:
         thread.join()
     np.testing.assert_array_equal(rows, 600)
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_workers_who_stand_by_are_not_called_to_a_gate(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To and fro takes Python; who waits for NumPy's branches is at the gate anyway."""
+    called: list[Worker] = []
+    expect = Worker.expect
+    monkeypatch.setattr(Worker, "expect", lambda self: called.append(self) or expect(self))
+    model = tenun.Sequential([tenun.Input((512,)), tenun.layers.Dense(512, "relu"), tenun.layers.Dense(512)])
+    x = np.ones((64, 512), np.float32)
+    executable = tenun.compile(model, backend=backend, threads=2)
+    executable(x)
+    assert executable.plan(x).is_parallel and bool(called) == (backend == "numpy")
 
 
 # ---- training ------------------------------------------------------------------------------------------------
