@@ -19,10 +19,7 @@ from tenun.tests import pages
 from tenun.tests.pages import ROOT
 
 LINKED = [*pages.pages(), ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md", ROOT / "benchmarks" / "RESULTS.md"]
-ALONE = {
-    "custom_objects.md",
-    "extending.md",
-}  # add rows to tables, which other tests look at: in processes of their own
+ALONE = {"custom_objects.md", "extending.md"}  # add rows to tables that tests look at: in processes of their own
 
 
 def name(page: Path) -> str:
