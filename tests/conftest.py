@@ -11,6 +11,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+import tenun.tests  # noqa: F401 - what it sets
 from tenun.ir.graph import Graph
 from tenun.ir.text import parse
 from tenun.ir.verify import difference

@@ -6,10 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import keras
@@ -62,22 +59,6 @@ def tally(tried: Iterable[Case], checks: Iterable[str] = CHECKS) -> Tallies:
 def sweep(row: str) -> Tallies:
     """All checks of a row; gradients on configurations of their own, as they are compared in float32 alone."""
     return {**tally(cases(row), ("read", "written")), **tally(cases(row, ("float32",)), ("trained",))}
-
-
-def sweep_apart(row: str, attempts: int = 4) -> Tallies:
-    """The same in a fresh process, for convolutions: again where the process crashes.
-
-    TensorFlow's gradient of a transposed convolution with a 1×1 kernel and strides now and then writes where it must
-    not, within its oneDNN kernels: of processes that had seen other layers one in three crashed there, of fresh ones
-    few.
-    """
-    with ProcessPoolExecutor(1, get_context("spawn"), keras.utils.set_random_seed, (0,)) as apart:
-        try:
-            return apart.submit(sweep, row).result()
-        except BrokenProcessPool:
-            if attempts == 1:
-                raise
-    return sweep_apart(row, attempts - 1)
 
 
 def _count(found: Tallies, case: Case, folder: Path) -> bool:

@@ -17,8 +17,8 @@ from tenun.layers import LAYERS  # noqa: E402
 
 from .make import arguments, candidates, cases  # noqa: E402
 from .pairwise import covering  # noqa: E402
-from .sweep import Tallies, known, sweep, sweep_apart, tally  # noqa: E402
-from .table import APART, FAMILIES, TABLE, class_of  # noqa: E402
+from .sweep import Tallies, known, sweep, tally  # noqa: E402
+from .table import APART, TABLE, class_of  # noqa: E402
 
 ROWS = [name for name in TABLE if known(name)]
 
@@ -50,7 +50,7 @@ def test_first_configuration(row: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
 def test_pairs(row: str) -> None:
-    settle(sweep_apart(row) if row in FAMILIES["convolution"] else sweep(row))
+    settle(sweep(row))
 
 
 def test_every_class_has_a_row() -> None:
