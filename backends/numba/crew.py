@@ -209,13 +209,10 @@ class Seat:
 
     def __init__(self, board: Board, number: int) -> None:
         self._board, self._number = board, number
-        self._call: Call | None = None
 
     def serve(self, stop: Array) -> None:
         """Do what is there, until there has been nothing for a while or `stop` is not 0."""
-        if self._call is None or self._call.arrays[0] is not stop:
-            self._call = Call(serve_compiled, self._board.address, self._number, stop, SPINS)
-        self._call()
+        Call(serve_compiled, self._board.address, self._number, stop, SPINS)()
 
 
 class Fork(Parallel):

@@ -61,7 +61,7 @@ class Plan:
                 self._bind_all(buffers, whole, programs)
         # whether steps run on several threads, if there are any: then BLAS should use one, if it is called
         self.is_parallel = any(isinstance(step, Threaded) for step in self.steps)
-        # whether workers are to be alert for them: those of compiled branches stand by a board from run to run
+        # whether workers are to be alert: for NumPy's branches; those of compiled ones stand by a board from run to run
         self.is_branched = any(isinstance(step, Parallel) and not is_native(step) for step in self.steps)
         self.is_native = all(map(is_native, self.steps))
         self._joined = kernels.joined(self.steps)
