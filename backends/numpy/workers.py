@@ -22,6 +22,7 @@ from .registry import Array, Step
 
 LEAST_FLOPS = 8 << 20  # of a branch: less is not worth handing to another thread
 MOST = 4  # branches of a step
+TASKS = 16  # of a worker that watches, after which it is asked whether it had its core
 
 Task = Callable[[], Any]
 Branches = Sequence[Sequence[Step]]
@@ -37,11 +38,13 @@ core_of_this_thread: Callable[[], int] | None
 
 
 def _c_library(kind: Any) -> Any:
-    """The C library, if it has spin locks."""
+    """The C library, if it has spin locks and a linear search."""
     try:
-        library = kind(None)
+        library, at = kind(None), ctypes.c_void_p
         for name in ("init", "lock", "unlock"):
-            getattr(library, f"pthread_spin_{name}").argtypes = [ctypes.c_void_p, ctypes.c_int][: 1 + (name == "init")]
+            getattr(library, f"pthread_spin_{name}").argtypes = [at, ctypes.c_int][: 1 + (name == "init")]
+        library.lfind.argtypes, library.lfind.restype = [at, at, at, ctypes.c_size_t, at], at
+        library.try_lock = ctypes.cast(library.pthread_spin_trylock, at)
     except (AttributeError, OSError, TypeError):
         return None
     return library
@@ -66,25 +69,46 @@ class Gate:
     That hands over in three microseconds; it takes forty to wake a core that sleeps.
     """
 
+    AWAY = 512  # numbers; ufuncs let go of the GIL for 500 and more
+    SLOW = (13, 8)  # neighbours in Fibonacci's sequence: Euclid's algorithm takes longest for them, here 6 µs in all
+    LOOKS = ctypes.c_size_t(1 << 18)  # of who waits for a while, which is about a millisecond
+
     def __init__(self) -> None:
-        self._word = (ctypes.c_int * 32)()  # in a cache line of its own
-        self._at = ctypes.addressof(self._word)
+        self._words = np.zeros(self.AWAY, np.int32)  # the lock, and what only takes time to write
+        self._at = self._words.ctypes.data
         _SPIN.pthread_spin_init(self._at, 0)
+        opened = self._words[0]  # 1 or 0, as the C library likes it
+        self._long, self._short = (np.full(self.AWAY, number, np.int32) for number in self.SLOW)
+        self._long[0] = self._short[0] = opened  # which is then their greatest common divisor, too
+        # "Find a lock that can be had": the only wait of a C library that ends by itself, without sleep or the GIL
+        self._look = partial(_SPIN.lfind, self._at, self._at, ctypes.addressof(self.LOOKS), 0, _SPIN.try_lock)
         self.wait()
 
     def wait(self) -> None:
         """Come back when it has been opened since the last time; without the GIL meanwhile."""
         _SPIN.pthread_spin_lock(self._at)
 
+    def wait_a_while(self) -> bool:
+        """The same for a millisecond; whether it has been opened."""
+        return self._look() is not None
+
     def open(self) -> None:
         """Let the one who waits go on, or the next who comes."""
         _OPEN.pthread_spin_unlock(self._at)
 
-    def pass_on(self, other: Gate) -> None:
-        """Open the other one, and wait at this: with so little between that who waits there finds the GIL free."""
-        here, unlock, lock = self._at, _SPIN.pthread_spin_unlock, _SPIN.pthread_spin_lock
+    def let_in(self) -> None:
+        """Open it, and stay without the GIL for as long as the one who comes through needs it to begin.
+
+        Who asks for the GIL while it is held sleeps, and takes thirty microseconds to wake.
+        """
+        np.gcd(self._long, self._short, self._words)
+
+    def pass_on(self, other: Gate) -> bool:
+        """Open the other one, and wait a while at this: with so little between that who waits there finds the GIL
+        free."""
+        look, unlock = self._look, _SPIN.pthread_spin_unlock
         unlock(other._at)
-        lock(here)
+        return look() is not None
 
 
 _SPIN, _OPEN = (_c_library(kind) for kind in (ctypes.CDLL, ctypes.PyDLL))
@@ -155,9 +179,9 @@ class Worker:
     def start(self, task: Task, alert: bool = False) -> None:
         """Begin with a task; stay alert after it, if that may be."""
         with self._lock:
-            self._task = task
-            self._gated = self._alert = alert and self.wakeful and PATIENCE.lasts()
-        self._call()
+            self._task, self._alert = task, alert and self.wakeful and PATIENCE.lasts()
+            self._gated = self._alert
+        self._call(Gate.let_in)
 
     def finish(self) -> BaseException | None:
         """Wait for the end of the task; what went wrong, if something did."""
@@ -173,24 +197,17 @@ class Worker:
         if self._board is not board:
             with self._lock:
                 self._board = board
-            self._call()
+            self._call(Gate.open)
 
     def expect(self) -> None:
-        """Be alert, if that may be, for a task that is to come soon."""
-        with self._lock:
-            self._alert = self.wakeful and PATIENCE.lasts()
-        if self._alert:
+        """Be alert for a while, if that may be, for a task that is to come soon."""
+        if self.wakeful and PATIENCE.lasts():
+            with self._lock:
+                self._alert = True
             self._call()
 
-    def rest(self) -> None:
-        """Sleep, until the next task."""
-        with self._lock:
-            was, self.wakeful, self._alert = self._alert, False, False
-        if was:
-            self._call()
-
-    def _call(self) -> None:
-        """Wake the worker, or have it come from where it stands."""
+    def _call(self, opening: Callable[[Gate], None] | None = None) -> None:
+        """Wake the worker, or have it come from where it stands, which may be a gate to be opened."""
         self._stop[0] = 1
         if core_of_this_thread is not None and (here := core_of_this_thread()) != self._avoided:
             self._keep_off(here)
@@ -198,8 +215,8 @@ class Worker:
             sleeps, self._awake = not self._awake, True
         if sleeps:
             self._go.release()
-        elif self._called is not None:
-            self._called.open()
+        elif opening is not None and self._called is not None:
+            opening(self._called)
 
     def _keep_off(self, core: int) -> None:
         others = os.sched_getaffinity(0) - {core}
@@ -222,27 +239,57 @@ class Worker:
             self._task = None
             self._stop[0] = 0
             self._awake = task is not None or board is not None or alert
-        if task is not None:
-            self._do(task)
-        elif board is not None:
+        if task is not None and not alert:
+            self._try(task)
+            self._done.release()
+        elif board is not None and task is None:
             board.serve(self._stop)
             with self._lock:
                 if not self._stop[0] and self._board is board:
                     self._board = None
-        elif alert and self._called is not None:
-            self._called.wait()
+        elif alert:
+            self._watch(task)
         return self._awake
 
-    def _do(self, task: Task) -> None:
+    def _watch(self, task: Task | None) -> None:
+        """Do a task and those that come through the gate; as little as may be stands between a gate and a task."""
+        called, finished = self._called, self._finished
+        assert called is not None and finished is not None
+        begun, ran = perf_counter(), thread_time()
+        opened = task is not None or called.wait_a_while()
+        task = task or self._next()
+        done = 0
+        while task is not None:
+            self._try(task)
+            task = None  # it may hold large arrays
+            done += 1
+            if not done % TASKS:
+                begun, ran = _judged(begun, ran)
+            opened = called.pass_on(finished)
+            task = self._next()
+        _judged(begun, ran)
+        with self._lock:
+            self._alert = self._alert and (opened or self._task is not None)
+
+    def _next(self) -> Task | None:
+        """The task that waits, if its end is to be told at the gate."""
+        task = self._task if self._gated else None
+        if task is not None:
+            self._task = None
+        return task
+
+    def _try(self, task: Task) -> None:
         try:
             task()
         except BaseException as error:
             self._error = error
-        del task  # it may hold large arrays
-        if self._gated and self._called is not None and self._finished is not None:
-            self._called.pass_on(self._finished)
-        else:
-            self._done.release()
+
+
+def _judged(begun: float, ran: float) -> tuple[float, float]:
+    """Now, after this thread has run for so long since the moment it began to watch."""
+    now, running = perf_counter(), thread_time()
+    PATIENCE.judge(now - begun, running - ran)
+    return now, running
 
 
 class Idle:
@@ -267,10 +314,9 @@ class Idle:
         return taken
 
     def give_back(self, workers: Sequence[Worker]) -> None:
-        """They may rest."""
+        """They may sleep, as soon as nothing comes."""
         for worker in workers:
-            if worker.wakeful:
-                worker.rest()
+            worker.wakeful = False
         with self._lock:
             self._wakeful.difference_update(workers)
             self._workers += workers
@@ -316,15 +362,8 @@ def each(tasks: Sequence[Task]) -> list[Any]:
         while (i := next(numbers)) < len(tasks):
             results[i] = tasks[i]()
 
-    called = perf_counter()
-
-    def help() -> None:
-        begun = thread_time()
-        work()
-        PATIENCE.judge(perf_counter() - called, thread_time() - begun)
-
     for worker in helpers:
-        worker.start(help, alert=True)
+        worker.start(work, alert=True)
     _HERE.team = []
     try:
         work()

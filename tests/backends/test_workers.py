@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -114,6 +115,66 @@ def test_a_gate_opens_once() -> None:
     gate.open()
     thread.join(10)
     assert passed == [0, 1]
+
+
+@pytest.mark.skipif(not GATES, reason="the C library has no spin locks")
+def test_a_gate_that_is_not_opened_is_left_after_a_while() -> None:
+    gate = Gate()
+    begun = time.perf_counter()
+    assert not gate.wait_a_while() and time.perf_counter() - begun < 1
+    for opening in (gate.open, gate.let_in):
+        opening()
+        assert gate.wait_a_while() and not gate.wait_a_while()
+    gate.let_in()
+    gate.wait()
+    other = Gate()
+    gate.open()
+    assert gate.pass_on(other) and other.wait_a_while()
+    assert not gate.pass_on(other) and other.wait_a_while()
+
+
+@pytest.mark.skipif(not GATES, reason="the C library has no spin locks")
+def test_a_worker_watches_as_long_as_tasks_come_and_then_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", Patience())
+    worker, done = Worker(), []
+    worker.wakeful = True
+    for number in range(3 * workers.TASKS):
+        worker.start(lambda number=number: done.append(number), alert=True)
+        assert worker.finish() is None
+        if number % 10 == 0:  # somewhere about the moment at which it leaves
+            time.sleep(1e-3)
+    assert done == [*range(3 * workers.TASKS)]
+    until(lambda: not worker._awake)
+    worker.expect()
+    until(lambda: not worker._awake)
+    worker.start(lambda: done.append(-1))
+    assert worker.finish() is None and done[-1] == -1
+
+
+@pytest.mark.skipif(not GATES, reason="the C library has no spin locks")
+def test_a_worker_that_watches_comes_to_a_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", Patience())
+    worker, served = Worker(), threading.Event()
+
+    class Board:
+        def serve(self, stop: object) -> None:
+            served.set()
+
+    worker.wakeful = True
+    worker.start(int, alert=True)
+    assert worker.finish() is None
+    worker.stand_by(Board())
+    assert served.wait(10)
+    worker.start(int, alert=True)
+    assert worker.finish() is None
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that is to come in less than ten seconds."""
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(1e-3)
 
 
 def test_patience_ends_where_cores_are_lost() -> None:
