@@ -14,13 +14,14 @@ from ....ir.attributes import LINEAR, Activation
 from ....ir.ops.linalg import _letters as spelled_terms
 from ..copies import copy
 from ..registry import Array, Scratch, Step, function, is_constant, kernel
-from ..workers import cuts, together
+from ..workers import LEAST_FLOPS, cuts, together
 from .elementwise import activate
-from .products import matrix_product
+from .products import HELD, matrix_product
 from .rows import Row, as_matrix, converted, packed, wide_dtype
 
 CHUNK_BYTES = 1 << 21  # of the result: smaller ones cost the product more than they save the epilogue
 CHUNK_ROWS = 192  # products of fewer rows are slow
+ALONE = 1 << 21  # operations of a branch that is one call: several wait for one another's Python
 FEW = 1 << 13  # elements up to which calls cost more than what they compute
 
 
@@ -110,10 +111,13 @@ def _product(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
 def _side_by_side(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
     """A product that is work enough in two halves, of its longer axis; nothing where it is not."""
     flops = 2 * x.size * y.shape[1]
-    halves = cuts(max(out.shape), flops, most=2, unit=16) if out.dtype.kind == "f" else []
+    by_rows = out.shape[0] >= out.shape[1]
+    least = LEAST_FLOPS if by_rows else ALONE
+    fits = out.dtype.kind == "f" and out.size >= 2 * HELD  # of each half: what keeps the GIL has the other one wait
+    halves = cuts(max(out.shape), flops, most=2, unit=16, least=least) if fits else []
     if len(halves) < 2:
         return []
-    if out.shape[0] >= out.shape[1]:
+    if by_rows:
         return together([_chunks(x[n], y, out[n], epilogue.of(n, len(out))) for n in halves])
     products = [matrix_product(x, y[:, n], out[:, n], epilogue.scratch) for n in halves]
     return [*together(products), *epilogue.steps(out, ...)]
