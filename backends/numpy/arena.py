@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ir.aligned import aligned_empty
 from ...ir.types import Tensor
 from ...passes.memory import Buffer, aligned
 from .registry import Array
@@ -26,7 +27,7 @@ class Arena:
 
     def __init__(self, offsets: Sequence[int], buffers: Sequence[Buffer], bound: int) -> None:
         total = max((offset + aligned(b.size) for offset, b in zip(offsets, buffers)), default=0)
-        self.block = _aligned_bytes(total + (RESERVE if total >= LARGE else 0))
+        self.block = aligned_empty((total + (RESERVE if total >= LARGE else 0),), np.uint8)
         self.needs: dict[int, int] = {}
         self.peak = self._total = total
         self.bound = bound
@@ -93,11 +94,5 @@ class Arena:
         if self._used > RESERVE:
             return np.empty(size, np.uint8)
         if self._reserve is None:
-            self._reserve = _aligned_bytes(RESERVE)
+            self._reserve = aligned_empty((RESERVE,), np.uint8)
         return self._reserve[start : start + size]
-
-
-def _aligned_bytes(size: int) -> Array:
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size]

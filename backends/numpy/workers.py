@@ -70,7 +70,8 @@ class Gate:
     """
 
     AWAY = 512  # numbers; ufuncs let go of the GIL for 500 and more
-    SLOW = (13, 8)  # neighbours in Fibonacci's sequence: Euclid's algorithm takes longest for them, here 6 µs in all
+    # Neighbours in Fibonacci's sequence: Euclid's algorithm takes longest for them, here 8 µs in all (5 do not suffice)
+    SLOW = (34, 21)
     LOOKS = ctypes.c_size_t(1 << 18)  # of who waits for a while, which is about a millisecond
 
     def __init__(self) -> None:
@@ -385,7 +386,7 @@ class Parallel(Threaded):
 
     def __init__(self, branches: Branches) -> None:
         self.branches = branches
-        self._tasks = [partial(_run, branch) for branch in branches]
+        self._tasks = [branch[0] if len(branch) == 1 else partial(_run, branch) for branch in branches]
 
     def __call__(self) -> None:
         each(self._tasks)

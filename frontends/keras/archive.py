@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import LoadError
+from ...ir.aligned import aligned_empty
 from .tensorflow import refuse_tensorflow
 
 MAX_MEMBERS = 10_000
@@ -193,7 +194,10 @@ class H5:
     def array(self, dataset: Any) -> Any:
         """The elements of a dataset (whose shape has been checked)."""
         with errors_as(f"the HDF5 dataset {dataset.name!r} cannot be read", H5_ERRORS, self.file):
-            data = dataset[()]
+            in_place = dataset.size and dataset.shape and not dataset.dtype.hasobject
+            data = aligned_empty(dataset.shape, dataset.dtype) if in_place else dataset[()]
+            if in_place:
+                dataset.read_direct(data)
             if dataset.attrs.get("dtype") == "bfloat16":
                 import ml_dtypes
 

@@ -241,8 +241,9 @@ def winograd_conv(
 
 def _parts(tiles: int, outs: int, flops: int) -> list[tuple[slice, slice]]:
     """Tiles, or panels of filters if there are few tiles, in parts that are work enough for a thread."""
-    if tiles <= FEW_TILES:
-        return [(slice(0, tiles), part) for part in shares(outs, flops, unit=WIDTH * LANES)]
+    filters = shares(outs, flops, unit=WIDTH * LANES) if tiles <= FEW_TILES else []
+    if len(filters) > 1:
+        return [(slice(0, tiles), part) for part in filters]
     return [(part, slice(0, outs)) for part in shares(tiles, flops, unit=ROWS)]
 
 
