@@ -21,6 +21,7 @@ import numpy as np
 from .registry import Array, Step
 
 LEAST_FLOPS = 8 << 20  # of a branch: less is not worth handing to another thread
+ALONE = 2 << 20  # the same of a branch that is one call: several wait for one another's Python
 MOST = 4  # branches of a step
 TASKS = 16  # of a worker that watches, after which it is asked whether it had its core
 

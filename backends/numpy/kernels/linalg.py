@@ -14,14 +14,13 @@ from ....ir.attributes import LINEAR, Activation
 from ....ir.ops.linalg import _letters as spelled_terms
 from ..copies import copy
 from ..registry import Array, Scratch, Step, function, is_constant, kernel
-from ..workers import LEAST_FLOPS, cuts, together
+from ..workers import ALONE, LEAST_FLOPS, cuts, together
 from .elementwise import activate
 from .products import HELD, matrix_product
 from .rows import Row, as_matrix, converted, packed, wide_dtype
 
 CHUNK_BYTES = 1 << 21  # of the result: smaller ones cost the product more than they save the epilogue
 CHUNK_ROWS = 192  # products of fewer rows are slow
-ALONE = 1 << 21  # operations of a branch that is one call: several wait for one another's Python
 FEW = 1 << 13  # elements up to which calls cost more than what they compute
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..copies import copy
 from ..registry import Array, Scratch, Step, kernel
-from ..workers import cuts, together
+from ..workers import ALONE, cuts, together
 from .conv import Layer, Pads, branches_of, padded_sources, seen_from, windows_of
 from .memory import Block, Memory, blocks
 from .products import matrix_product
@@ -30,6 +30,7 @@ from .rows import contiguous
 
 BUFFER_BYTES = 1 << 20  # each of the two buffers of a block, which pass through L2
 LEAST_TILES = 32  # but products of fewer rows than this are slow
+THIN = 1 << 18  # numbers before and after the products, up to which transforms are too short to be shared by threads
 SUMMED_TILES = 128  # of a block, of which sums are made: adding them to the total costs as much as 20 more
 
 Pair = tuple[Array, Array]
@@ -104,16 +105,19 @@ def winograd_conv(
         return []
     tiling, before = Tiling(kernel, tile, out.dtype), [pair[0] for pair in padding]
 
-    def branch(images: slice, rows: slice, filters: slice) -> list[Step]:
+    def branch(images: slice, rows: slice, filters: slice, shared: bool = False) -> list[Step]:
         target = out[images, rows, ..., filters]
         after = None if residual is None else residual[images, rows, ..., filters]
         layer = Layer(None if bias is None else bias[filters], after, activation, target, scratch)
         places = (rows, *(slice(0, size) for size in out.shape[2:-1]))
         part, pads = tiling.seen(x[images], places, before)
-        return _forward(tiling, u[..., filters], part, pads, after, target, layer, scratch)
+        return _forward(tiling, u[..., filters], part, pads, after, target, layer, scratch, shared)
 
     tiles = tiling.tiles(out.shape[1:-1])
-    flops = 2 * u.size * len(x) * prod(tiles)
+    count = len(x) * prod(tiles)
+    if count * len(u) * sum(u.shape[1:]) <= THIN:
+        return branch(*(slice(0, size) for size in (*out.shape[:2], out.shape[-1])), shared=True)
+    flops = 2 * u.size * count
     return together([branch(**which) for which in branches_of(out.shape, flops, by_filter=True, unit=tile[0])])
 
 
@@ -201,9 +205,9 @@ def by_axis(matrices: Sequence[Array], buffers: Pair, length: int) -> tuple[Pair
 
 def _forward(
     tiling: Tiling, u: Array, x: Array, pads: Pads, residual: Array | None, out: Array,
-    layer: Layer, scratch: Scratch,
+    layer: Layer, scratch: Scratch, shared: bool,
 ) -> list[Step]:  # fmt: skip
-    """Steps for out from the part of x that it sees."""
+    """Steps for out from the part of x that it sees; products alone may be shared by threads."""
     points, channels, outs = u.shape
     count = max(LEAST_TILES, BUFFER_BYTES // (u.itemsize * points * max(channels, outs)))
     steps: list[Step] = []
@@ -211,18 +215,21 @@ def _forward(
         steps += copies
         here, given = out[images], None if residual is None else residual[images]
         for block in blocks(windows.shape[: 1 + tiling.axes], count):
-            steps += _block(tiling, u, windows[block], block, given, here, layer)
+            steps += _block(tiling, u, windows[block], block, given, here, layer, shared)
     return layer.prologue + steps
 
 
 def _block(
-    tiling: Tiling, u: Array, windows: Array, block: Block, residual: Array | None, out: Array, layer: Layer
-) -> list[Step]:
+    tiling: Tiling, u: Array, windows: Array, block: Block, residual: Array | None, out: Array, layer: Layer,
+    shared: bool,
+) -> list[Step]:  # fmt: skip
     """The steps for a block of tiles, which see windows (images, *tiles, *n, C)."""
     shape, (points, channels, outs) = windows.shape[: tiling.axes + 1], u.shape
     tiles = prod(shape)
     (held, free), steps = tiling.transformed(windows, layer, outs)
-    steps += matrix_product(head(held, points, tiles, channels), u, head(free, points, tiles, outs))
+    given, products = head(held, points, tiles, channels), head(free, points, tiles, outs)
+    parts = cuts(points, 2 * tiles * u.size, most=2, least=ALONE) if shared else [slice(0, points)]
+    steps += together([matrix_product(given[p], u[p], products[p]) for p in parts])
     (held, _), back = by_axis(tiling.outputs, (free, held), tiles * outs)
     steps += back
     made = head(held, *tiling.tile, *shape, outs)
