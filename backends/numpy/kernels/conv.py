@@ -25,7 +25,7 @@ from ..registry import Array, Scratch, Step, is_constant, kernel
 from ..workers import cuts, together
 from .elementwise import activate
 from .memory import Block, Memory, blocks, compute_dtype
-from .products import matrix_product
+from .products import matrix_product, shared_product
 
 Pads = tuple[tuple[int, int], ...]
 Apply = Callable[[Array, Array, "Array | None"], list[Step]]  # (source, out, residual) -> steps
@@ -70,6 +70,9 @@ def conv(
     if out.size == 0:
         return []
 
+    flops = 2 * out[..., 0].size * w.size * (DEPTHWISE_FLOPS if w.shape[-2] == 1 and groups > 1 else 1)
+    shares = branches_of(out.shape, flops, groups == 1)
+
     def branch(images: slice, rows: slice, filters: slice) -> list[Step]:
         given = weights if groups > 1 else weights[..., filters]
         part = Part(given, (0,) * len(strides), strides, dilations, (slice(None),) * len(strides))
@@ -77,10 +80,10 @@ def conv(
         seen, pads = seen_from(x[images], places, taps, strides, dilations, [before for before, _ in padding])
         after = None if residual is None else residual[images, rows, ..., filters]
         row = None if bias is None else bias[filters]
-        return _bind_images(seen, [part], row, after, pads, activation, out[images, rows, ..., filters], scratch)
+        target = out[images, rows, ..., filters]
+        return _bind_images(seen, [part], row, after, pads, activation, target, scratch, len(shares) == 1)
 
-    flops = 2 * out[..., 0].size * w.size * (DEPTHWISE_FLOPS if w.shape[-2] == 1 and groups > 1 else 1)
-    return together([branch(**which) for which in branches_of(out.shape, flops, groups == 1)])
+    return together([branch(**which) for which in shares])
 
 
 def branches_of(shape: Sequence[int], flops: int, by_filter: bool, unit: int = 1) -> list[dict[str, slice]]:
@@ -244,8 +247,11 @@ def _bind_images(
     activation: Any,
     out: Array,
     scratch: Scratch,
+    shared: bool = False,
 ) -> list[Step]:
+    """Steps for a part of the output; its products may be shared by threads where the part is all of it."""
     layer = Layer(bias, residual, activation, out, scratch)
+    layer.product = shared_product if shared else matrix_product
     steps: list[Step] = []
     bound: list[Apply] = []
     for images, source, copies in padded_sources(x, padding, layer.dtype, scratch):
@@ -299,6 +305,7 @@ class Layer(Memory):
 
     def __init__(self, bias: Array | None, residual: Array | None, activation: Any, out: Array, scratch: Scratch):
         super().__init__(compute_dtype(out.dtype), scratch)
+        self.product: Callable[[Array, Array, Array], list[Step]] = matrix_product
         self._outs = out.shape[-1]
         self.bias = bias
         self._activate = None
@@ -471,7 +478,7 @@ def _in_place(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
     limit = BLOCK_BYTES // (sum(weights.shape) * weights.itemsize) if layer.epilogue else prod(out.shape)
 
     def sums(given: Array, out: Array) -> list[Step]:
-        return matrix_product(given.reshape(len(out), len(weights), copy=False), weights, out)
+        return layer.product(given.reshape(len(out), len(weights), copy=False), weights, out)
 
     def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
         matrix = window_matrix(part, source, out)
@@ -500,10 +507,10 @@ def _patches(part: Part, source: Array, out: Array, layer: Layer) -> Apply:
     def sums(windows: Array, out: Array) -> list[Step]:
         patches = layer.work("patches", (groups, len(out), depth))
         by_group = np.moveaxis(windows.reshape(*windows.shape[:-1], groups, merged * channels, copy=False), -2, 0)
-        return [
-            copy(patches.reshape(by_group.shape), by_group),
-            *matrix_product(patches, weights, out.reshape(-1, groups, outs).swapaxes(0, 1)),
-        ]
+        gather, made = copy(patches.reshape(by_group.shape), by_group), out.reshape(-1, groups, outs).swapaxes(0, 1)
+        if groups == 1:
+            return [gather, *layer.product(patches[0], weights[0], made[0])]
+        return [gather, *matrix_product(patches, weights, made)]
 
     def apply(source: Array, out: Array, residual: Array | None) -> list[Step]:
         windows = part.windows(source, out.shape[1:-1])

@@ -14,9 +14,9 @@ from ....ir.attributes import LINEAR, Activation
 from ....ir.ops.linalg import _letters as spelled_terms
 from ..copies import copy
 from ..registry import Array, Scratch, Step, function, is_constant, kernel
-from ..workers import ALONE, LEAST_FLOPS, cuts, together
+from ..workers import cuts, together
 from .elementwise import activate
-from .products import HELD, matrix_product
+from .products import matrix_product, shared_product
 from .rows import Row, as_matrix, converted, packed, wide_dtype
 
 CHUNK_BYTES = 1 << 21  # of the result: smaller ones cost the product more than they save the epilogue
@@ -102,24 +102,20 @@ def _product(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
         if flat is not None:
             x, out, epilogue = flat, as_matrix(out, out.shape[-1]), epilogue.flattened(out)
     if y.ndim == 2 and x.ndim == 2:
-        halves = [] if isinstance(epilogue, _WholeEpilogue) else _side_by_side(x, y, out, epilogue)
-        return halves or _chunks(x, y, out, epilogue)
+        whole = isinstance(epilogue, _WholeEpilogue)
+        return _chunks(x, y, out, epilogue) if whole else _side_by_side(x, y, out, epilogue)
     return [*matrix_product(x, y, out, epilogue.scratch), *epilogue.steps(out, ...)]
 
 
 def _side_by_side(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
-    """A product that is work enough in two halves, of its longer axis; nothing where it is not."""
-    flops = 2 * x.size * y.shape[1]
-    by_rows = out.shape[0] >= out.shape[1]
-    least = LEAST_FLOPS if by_rows else ALONE
-    fits = out.dtype.kind == "f" and out.size >= 2 * HELD  # of each half: what keeps the GIL has the other one wait
-    halves = cuts(max(out.shape), flops, most=2, unit=16, least=least) if fits else []
-    if len(halves) < 2:
-        return []
-    if by_rows:
-        return together([_chunks(x[n], y, out[n], epilogue.of(n, len(out))) for n in halves])
-    products = [matrix_product(x, y[:, n], out[:, n], epilogue.scratch) for n in halves]
-    return [*together(products), *epilogue.steps(out, ...)]
+    """A product that is work enough in two halves: of its rows with what follows, or without."""
+    rows, columns = out.shape
+    halves = cuts(rows, 2 * x.size * columns, most=2, unit=16) if rows >= columns and out.dtype.kind == "f" else []
+    if len(halves) > 1:
+        return together([_chunks(x[n], y, out[n], epilogue.of(n, rows)) for n in halves])
+    if _is_cut(out, epilogue):
+        return _chunks(x, y, out, epilogue)
+    return [*shared_product(x, y, out, epilogue.scratch), *epilogue.steps(out, ...)]
 
 
 def _as_rows(x: Array) -> Array | None:
@@ -130,10 +126,15 @@ def _as_rows(x: Array) -> Array | None:
         return None
 
 
+def _is_cut(out: Array, epilogue: Epilogue) -> bool:
+    """Whether the result is so large that the epilogue would not find it in the cache."""
+    return bool(epilogue) and out.nbytes > 2 * CHUNK_BYTES and len(out) > 2 * CHUNK_ROWS
+
+
 def _chunks(x: Array, y: Array, out: Array, epilogue: Epilogue) -> list[Step]:
     """Row by row chunks, so that the epilogue finds the result in cache; whole if there is none."""
     rows = len(out)
-    if epilogue and out.nbytes > 2 * CHUNK_BYTES and rows > 2 * CHUNK_ROWS:
+    if _is_cut(out, epilogue):
         rows = max(CHUNK_ROWS, CHUNK_BYTES // max(1, out.shape[-1] * out.itemsize))
     steps: list[Step] = []
     for start in range(0, len(out), max(rows, 1)):

@@ -16,6 +16,7 @@ from math import ceil
 import numpy as np
 
 from ..registry import Array, Scratch, Step
+from ..workers import ALONE, cuts, together
 
 SMALL = 10**6  # multiplications of a product that is not packed (OpenBLAS' interface/gemm.c and its kernels' permits)
 TURNED = 1200  # elements of its result, where the second operand lies column by column
@@ -57,6 +58,18 @@ def matrix_product(x: Array, y: Array, out: Array, scratch: Scratch | None = Non
         for n, width in _cuts(y.shape[-1], columns):
             steps.append(_grid(x[..., m, :], y[..., n], out[..., m, n], size, width))
     return steps
+
+
+def shared_product(x: Array, y: Array, out: Array, scratch: Scratch | None = None) -> list[Step]:
+    """The same of matrices, in halves for two threads where that is worth it: of the longer axis of the result."""
+    rows, columns = out.shape
+    lets_go = out.dtype.kind == "f" and out.size >= 2 * HELD
+    halves = cuts(max(rows, columns), 2 * x.size * columns, most=2, unit=VECTOR, least=ALONE) if lets_go else []
+    if len(halves) < 2:
+        return matrix_product(x, y, out, scratch)
+    if rows >= columns:
+        return together([matrix_product(x[n], y, out[n], scratch) for n in halves])
+    return together([matrix_product(x, y[:, n], out[:, n], scratch) for n in halves])
 
 
 def _terms(x: Array, y: Array, out: Array) -> int:

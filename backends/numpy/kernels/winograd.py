@@ -104,21 +104,19 @@ def winograd_conv(
     if out.size == 0:
         return []
     tiling, before = Tiling(kernel, tile, out.dtype), [pair[0] for pair in padding]
+    tiles = len(x) * prod(tiling.tiles(out.shape[1:-1]))
+    thin = tiles * len(u) * sum(u.shape[1:]) <= THIN
 
-    def branch(images: slice, rows: slice, filters: slice, shared: bool = False) -> list[Step]:
+    def branch(images: slice, rows: slice, filters: slice) -> list[Step]:
         target = out[images, rows, ..., filters]
         after = None if residual is None else residual[images, rows, ..., filters]
         layer = Layer(None if bias is None else bias[filters], after, activation, target, scratch)
         places = (rows, *(slice(0, size) for size in out.shape[2:-1]))
         part, pads = tiling.seen(x[images], places, before)
-        return _forward(tiling, u[..., filters], part, pads, after, target, layer, scratch, shared)
+        return _forward(tiling, u[..., filters], part, pads, after, target, layer, scratch, thin)
 
-    tiles = tiling.tiles(out.shape[1:-1])
-    count = len(x) * prod(tiles)
-    if count * len(u) * sum(u.shape[1:]) <= THIN:
-        return branch(*(slice(0, size) for size in (*out.shape[:2], out.shape[-1])), shared=True)
-    flops = 2 * u.size * count
-    return together([branch(**which) for which in branches_of(out.shape, flops, by_filter=True, unit=tile[0])])
+    shares = branches_of(out.shape, 0 if thin else 2 * u.size * tiles, by_filter=True, unit=tile[0])
+    return together([branch(**which) for which in shares])
 
 
 class Tiling:
