@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tenun.backends.numpy.kernels import products
-from tenun.backends.numpy.kernels.products import SMALL, in_pieces, matrix_product
+from tenun.backends.numpy.kernels.products import SMALL, in_pieces, matrix_product, shared_product
+from tenun.backends.numpy.workers import Parallel, several
 
 RNG = np.random.default_rng(0)
 
@@ -101,3 +102,30 @@ def test_pieces_treat_equal_columns_and_rows_alike(m: int, k: int, n: int) -> No
     x, y = (np.zeros(shape, np.float32) for shape in ((m, k), (k, n)))
     rows, columns = products._piece(x, y, np.zeros((m, n), np.float32))
     assert (rows, columns) == (m, n) or (columns % products.VECTOR == 0 == n % products.VECTOR and m % rows != 1)
+
+
+@pytest.mark.parametrize(
+    "m, k, n, halves",
+    [
+        (8, 784, 512, "columns"),
+        (49, 160, 960, "columns"),
+        (512, 784, 16, "rows"),
+        (64, 256, 1000, "rows"),  # whose columns are no whole vectors
+        (17, 512, 1000, None),
+        (8, 256, 512, None),  # little work
+        (1, 8192, 512, None),  # so few results that NumPy would keep the GIL
+    ],
+)
+def test_a_product_is_shared_where_it_is_worth_it(m: int, k: int, n: int, halves: str | None) -> None:
+    x, y = laid_out((m, k), False), laid_out((k, n), False)
+    out = np.full((m, n), np.nan, np.float32)
+    steps = shared_product(x, y, out)
+    shared = [step for step in steps if isinstance(step, Parallel)]
+    assert len(shared) == (halves is not None)
+    for step in shared:
+        first = step.branches[0][0].args[1]
+        assert (first.size < y.size) == (halves == "columns")
+    with several(2):
+        for step in steps:
+            step()
+    assert np.allclose(out, np.matmul(x.astype(np.float64), y), rtol=1e-4, atol=1e-6 * k)

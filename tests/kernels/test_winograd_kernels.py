@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tenun.backends.numpy.evaluate import kernel_of
 from tenun.backends.numpy.kernels.winograd import POINTS, transforms
+from tenun.backends.numpy.workers import Parallel
 from tenun.ir.attributes import Activation
+from tenun.ir.op import lookup
 from tenun.ir.ops.winograd import points
 from tenun.passes.algorithms import tiles_of
 from tenun.tests.kernels.harness import run_all
@@ -141,6 +144,19 @@ def test_branches(batch: int) -> None:
         (y,) = run_all("winograd_conv", x, u, kernel=(3, 3), tile=(4, 4), padding="same")
         want = convolved(x, w, "same")
         np.testing.assert_allclose(y, want, atol=3e-5 * want.std(), rtol=0)
+
+
+def test_of_few_tiles_only_the_products_are_shared() -> None:
+    x, w, out = (
+        np.ones((1, 8, 8, 128), np.float32),
+        np.ones((3, 3, 128, 256), np.float32),
+        np.zeros((1, 8, 8, 256), "f"),
+    )
+    u = run_all("winograd_weights", w, tile=(2, 2))[0]
+    attrs = {"kernel": (3, 3), "tile": (2, 2), "padding": ((1, 1), (1, 1)), "activation": LINEAR}
+    steps = kernel_of(lookup("winograd_conv")).call(x, u, None, None, **attrs, out=out, scratch=np.empty)
+    (products,) = [step for step in steps if isinstance(step, Parallel)]
+    assert [len(branch) for branch in products.branches] == [1, 1] and len(steps) > 5
 
 
 @pytest.mark.parametrize(("kernel", "tile"), [(k, tile) for k in range(2, 8) for tile in tiles_of((k, k))])

@@ -61,13 +61,15 @@ def matrix_product(x: Array, y: Array, out: Array, scratch: Scratch | None = Non
 
 
 def shared_product(x: Array, y: Array, out: Array, scratch: Scratch | None = None) -> list[Step]:
-    """The same of matrices, in halves for two threads where that is worth it: of the longer axis of the result."""
+    """The same of matrices, in halves for two threads where that is worth it: of the longer axis of the result, or of
+    its rows where columns would be summed in different orders.
+    """
     rows, columns = out.shape
-    lets_go = out.dtype.kind == "f" and out.size >= 2 * HELD
-    halves = cuts(max(rows, columns), 2 * x.size * columns, most=2, unit=VECTOR, least=ALONE) if lets_go else []
-    if len(halves) < 2:
-        return matrix_product(x, y, out, scratch)
-    if rows >= columns:
+    by_rows = rows >= columns or columns % VECTOR != 0
+    length, flops = rows if by_rows else columns, 2 * x.size * columns
+    fits = out.dtype.kind == "f" and out.size >= 2 * HELD and length >= 2 * VECTOR
+    halves = cuts(length, flops, most=2, unit=VECTOR, least=ALONE) if fits else [slice(0, length)]
+    if by_rows:
         return together([matrix_product(x[n], y, out[n], scratch) for n in halves])
     return together([matrix_product(x, y[:, n], out[:, n], scratch) for n in halves])
 
