@@ -23,7 +23,7 @@ from .registry import Array, Step
 LEAST_FLOPS = 8 << 20  # of a branch: less is not worth handing to another thread
 ALONE = 2 << 20  # the same of a branch that is one call: several wait for one another's Python
 MOST = 4  # branches of a step
-TASKS = 16  # of a worker that watches, after which it is asked whether it had its core
+JUDGED = 4  # every so many tasks of a worker that watches, one is judged, which takes it a microsecond
 
 Task = Callable[[], Any]
 Branches = Sequence[Sequence[Step]]
@@ -125,11 +125,8 @@ class Patience:
 
     LOST = 2e-3  # seconds of a task in which it did not run, and
     SHARE = 0.25  # of all its seconds
-    LEAST, MOST, LESS = (
-        1 << 4,
-        1 << 12,
-        4,
-    )  # tasks to be handed over with sleep after a loss; less for each that had none
+    LEAST, MOST = 1 << 4, 1 << 12  # tasks to be handed over with sleep after a loss
+    LESS = 4  # of them for each task that had none
 
     def __init__(self) -> None:
         self._sleeping, self._next = 0, self.LEAST
@@ -142,7 +139,7 @@ class Patience:
         return True
 
     def judge(self, seconds: float, running: float) -> None:
-        """It took so many seconds from the call to the end of a task, which ran for so many of them."""
+        """A task took so many seconds, for so many of which it ran."""
         lost = seconds - running
         if lost > self.LOST and lost > self.SHARE * seconds:
             self._sleeping, self._next = self._next, min(2 * self._next, self.MOST)
@@ -154,7 +151,8 @@ PATIENCE = Patience()
 
 
 class Worker:
-    """A thread that waits for work: asleep, at a lock; or alert, at a gate.  Between tasks it may stand by a board.
+    """A thread that waits for work: asleep, at a lock; or alert, at a gate, for a millisecond after a task or since it
+    was told to expect one.  Between tasks it may stand by a board.
 
     wakeful: whether it may become alert, by a task that many short ones follow.
 
@@ -173,6 +171,7 @@ class Worker:
         self._stop = np.zeros(1, np.int64)  # to be set where the worker has to come from its board
         self.wakeful = self._alert = self._awake = False
         self._gated = False  # whether the end of the task opens a gate
+        self._watched = 0  # tasks, so far
         self._error: BaseException | None = None
         self._avoided: int | None = None
         self._thread = threading.Thread(target=self._work, name="tenun-worker", daemon=True)
@@ -237,47 +236,40 @@ class Worker:
     def _turn(self) -> bool:
         """Do the next thing; False where there is none, which lets the worker sleep."""
         with self._lock:
-            task, board, alert = self._task, self._board, self._alert
-            self._task = None
+            waits, board, alert = self._task is not None, self._board, self._alert
             self._stop[0] = 0
-            self._awake = task is not None or board is not None or alert
-        if task is not None and not alert:
-            self._try(task)
+            self._awake = waits or board is not None or alert
+        if waits and not self._gated:
+            self._try(self._taken())
             self._done.release()
-        elif board is not None and task is None:
+        elif board is not None and not waits:
             board.serve(self._stop)
             with self._lock:
                 if not self._stop[0] and self._board is board:
                     self._board = None
-        elif alert:
-            self._watch(task)
+        elif waits or alert:
+            self._watch()
         return self._awake
 
-    def _watch(self, task: Task | None) -> None:
-        """Do a task and those that come through the gate; as little as may be stands between a gate and a task."""
+    def _watch(self) -> None:
+        """Do tasks as they come through the gate; as little as may be stands between the gate and a task."""
         called, finished = self._called, self._finished
         assert called is not None and finished is not None
-        begun, ran = perf_counter(), thread_time()
-        opened = task is not None or called.wait_a_while()
-        task = task or self._next()
-        done = 0
-        while task is not None:
-            self._try(task)
-            task = None  # it may hold large arrays
-            done += 1
-            if not done % TASKS:
-                begun, ran = _judged(begun, ran)
+        opened = self._task is not None or called.wait_a_while()
+        while self._task is not None and self._gated:
+            self._watched += 1
+            if self._watched % JUDGED:
+                self._try(self._taken())
+            else:
+                self._judge(self._taken())
             opened = called.pass_on(finished)
-            task = self._next()
-        _judged(begun, ran)
         with self._lock:
             self._alert = self._alert and (opened or self._task is not None)
 
-    def _next(self) -> Task | None:
-        """The task that waits, if its end is to be told at the gate."""
-        task = self._task if self._gated else None
-        if task is not None:
-            self._task = None
+    def _taken(self) -> Task:
+        """The task that waits.  Nobody else may hold it when it ends, as it may hold large arrays."""
+        task, self._task = self._task, None
+        assert task is not None
         return task
 
     def _try(self, task: Task) -> None:
@@ -286,12 +278,10 @@ class Worker:
         except BaseException as error:
             self._error = error
 
-
-def _judged(begun: float, ran: float) -> tuple[float, float]:
-    """Now, after this thread has run for so long since the moment it began to watch."""
-    now, running = perf_counter(), thread_time()
-    PATIENCE.judge(now - begun, running - ran)
-    return now, running
+    def _judge(self, task: Task) -> None:
+        begun, ran = perf_counter(), thread_time()
+        self._try(task)
+        PATIENCE.judge(perf_counter() - begun, thread_time() - ran)
 
 
 class Idle:

@@ -135,15 +135,18 @@ def test_a_gate_that_is_not_opened_is_left_after_a_while() -> None:
 
 @pytest.mark.skipif(not GATES, reason="the C library has no spin locks")
 def test_a_worker_watches_as_long_as_tasks_come_and_then_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "PATIENCE", Patience())
+    patience = Patience()
+    judged: list[float] = []
+    monkeypatch.setattr(patience, "judge", lambda seconds, running: judged.append(seconds))
+    monkeypatch.setattr(workers, "PATIENCE", patience)
     worker, done = Worker(), []
     worker.wakeful = True
-    for number in range(3 * workers.TASKS):
+    for number in range(48):
         worker.start(lambda number=number: done.append(number), alert=True)
         assert worker.finish() is None
         if number % 10 == 0:  # somewhere about the moment at which it leaves
             time.sleep(1e-3)
-    assert done == [*range(3 * workers.TASKS)]
+    assert done == [*range(48)] and len(judged) == 48 // workers.JUDGED
     until(lambda: not worker._awake)
     worker.expect()
     until(lambda: not worker._awake)
