@@ -162,6 +162,15 @@ def test_sizes_are_computed_in_the_file() -> None:
         same(graph, {"x": rand(*shape)})
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("start, end", [(-4, -8), (-9, -9), (-9, 2), (4, -8), (9, -9), (-2, -4)])
+def test_steps_back_from_before_the_axis(size: int, start: int, end: int) -> None:
+    """NumPy begins there with nothing, ONNX with the first place."""
+    b, (x,) = builder(x=(2, size))
+    b.outputs(b.slice(x, starts=(start,), ends=(end,), axes=(-1,), steps=(-1,)), names=["y"])
+    same(b.graph, {"x": rand(2, size)})
+
+
 def test_an_empty_batch() -> None:
     b, (x,) = builder(x=("N", 2, 3))
     proto = written(b.outputs(b.reshape(x, shape=(symbol("N"), 6)), names=["y"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,15 @@ def slice_(w: Emitter, x: Item, *, starts: Any, ends: Any, axes: Axes = None, st
     if axes is None and not isinstance(starts, Item):
         axes = tuple(range(len(starts)))
     moves = None if steps is None else w.vector(steps)
+    if all(isinstance(v, tuple) for v in (starts, ends, axes, steps)):
+        ends = tuple(map(partial(_end, x), starts, ends, axes, steps))  # type: ignore[arg-type]
     return w.Slice(x, w.vector(starts), w.vector(ends), _axes(w, axes), moves)  # type: ignore[no-any-return]
+
+
+def _end(x: Item, start: Any, end: Any, axis: int, step: Any) -> Any:
+    """Where steps back begin before the axis nothing is left for NumPy, the first place for ONNX, but for this end."""
+    size = x.shape[axis]
+    return size if dims.is_number((size, start, step)) and step < 0 and start < -size else end
 
 
 PAD_SINCE = {"constant": 13, "reflect": 13, "edge": 13, "wrap": 19}
