@@ -171,6 +171,13 @@ def test_steps_back_from_before_the_axis(size: int, start: int, end: int) -> Non
     same(b.graph, {"x": rand(2, size)})
 
 
+@pytest.mark.parametrize("pads", [((0, 0), (5, 4)), ((1, 9), (0, 9)), ((0, 3), (2, 2))])
+def test_a_pad_that_reflects_more_than_once(pads: tuple[tuple[int, int], ...]) -> None:
+    b, (x,) = builder(x=(2, 3))
+    b.outputs(b.pad(x, pads=pads, mode="reflect"), names=["y"])
+    assert ("Gather" in counts(same(b.graph, {"x": rand(2, 3)}))) == (max(map(max, pads)) > 2)
+
+
 def test_an_empty_batch() -> None:
     b, (x,) = builder(x=("N", 2, 3))
     proto = written(b.outputs(b.reshape(x, shape=(symbol("N"), 6)), names=["y"]))

@@ -251,7 +251,8 @@ def _bind_images(
 ) -> list[Step]:
     """Steps for a part of the output; its products may be shared by threads where the part is all of it."""
     layer = Layer(bias, residual, activation, out, scratch)
-    layer.product = shared_product if shared else matrix_product
+    if shared:
+        layer.product = shared_product
     steps: list[Step] = []
     bound: list[Apply] = []
     for images, source, copies in padded_sources(x, padding, layer.dtype, scratch):

@@ -97,7 +97,8 @@ PAD_SINCE = {"constant": 13, "reflect": 13, "edge": 13, "wrap": 19}
 @export()
 def pad(w: Emitter, x: Item, value: Item | None = None, *, pads: Any, mode: str) -> Item:
     """ONNX lists all befores, then all afters; what it does not have is gathered."""
-    if PAD_SINCE.get(mode, w.opset + 1) > w.opset:
+    folded = mode == "reflect" and any(dims.is_number((n, *p)) and max(p) >= n for n, p in zip(x.shape, pads))
+    if folded or PAD_SINCE.get(mode, w.opset + 1) > w.opset:  # ONNX Runtime reflects no more than once
         return _gathered_pad(w, x, pads, mode)
     before, after = zip(*pads) if pads else ((), ())
     given = None if value is None else w.scalar(value)
